@@ -1,0 +1,307 @@
+//! What changed in one list since the image.
+//!
+//! Most lists see a handful of changes between two checkpoints: those are one small sorted array.
+//! A list that sees many is promoted to trees and a bitmap, so that no change costs more than the
+//! logarithm of their number and a celebrity's set is never copied.
+
+use super::EdgeKey;
+use roaring::RoaringBitmap;
+use std::collections::{BTreeMap, BTreeSet, btree_map, btree_set};
+use std::iter::Rev;
+
+/// A delta of more changes than this is kept in trees.
+pub(super) const DELTA_SMALL_MAX: usize = 64;
+
+/// The trees of a large delta take about this many bytes for an added edge.
+const LARGE_ADDED_BYTES: usize = 40;
+/// The bitmap of a large delta takes at most about this many bytes for a hidden id.
+const LARGE_HIDDEN_BYTES: usize = 4;
+
+/// What a delta says of one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EdgeState {
+    /// The image decides.
+    Untouched,
+    /// The edge is here, with a key that the image does not have.
+    Added,
+    /// The image has the edge, but it is gone.
+    Removed,
+}
+
+/// The changes of one list since the image.
+#[derive(Clone, Default)]
+pub(crate) struct ListDelta {
+    changes: Changes,
+}
+
+#[derive(Clone)]
+enum Changes {
+    /// Strictly ascending ids.
+    Small(Vec<Change>),
+    Large(Box<Large>),
+}
+
+impl Default for Changes {
+    fn default() -> Changes {
+        Changes::Small(Vec::new())
+    }
+}
+
+/// One changed id: an edge that was added, an edge of the image that is hidden, or both.
+#[derive(Clone, Copy)]
+pub(super) struct Change {
+    key: EdgeKey,
+    is_added: bool,
+    is_hidden: bool,
+}
+
+#[derive(Clone, Default)]
+struct Large {
+    /// Time and tie of the added edges, by id.
+    added: BTreeMap<u32, (u32, u32)>,
+    by_key: BTreeSet<EdgeKey>,
+    /// The edges of the image that are gone, added again or not.
+    hidden: RoaringBitmap,
+    hidden_len: u32,
+}
+
+impl ListDelta {
+    /// Adds an edge to a list that does not contain it now.
+    pub(crate) fn add(&mut self, key: EdgeKey) {
+        debug_assert!(self.state(key.id) != EdgeState::Added, "an edge is added once");
+        match &mut self.changes {
+            Changes::Small(changes) => match find(changes, key.id) {
+                Ok(found) => {
+                    changes[found].key = key;
+                    changes[found].is_added = true;
+                }
+                Err(place) => {
+                    insert(changes, place, Change { key, is_added: true, is_hidden: false })
+                }
+            },
+            Changes::Large(large) => {
+                large.added.insert(key.id, (key.at, key.tie));
+                large.by_key.insert(key);
+            }
+        }
+        self.promote_if_large();
+    }
+
+    /// Removes an edge from a list that contains it now; `in_image` when the image has an edge of
+    /// this id, be it this one or an older one that was removed before.
+    pub(crate) fn remove(&mut self, id: u32, in_image: bool) {
+        debug_assert!(self.state(id) != EdgeState::Removed, "an edge is removed once");
+        match &mut self.changes {
+            Changes::Small(changes) => match find(changes, id) {
+                Ok(found) if changes[found].is_hidden => changes[found].is_added = false,
+                Ok(found) => drop(changes.remove(found)),
+                Err(place) => {
+                    debug_assert!(in_image, "only the image can have an untouched edge");
+                    let key = EdgeKey { at: 0, tie: 0, id };
+                    insert(changes, place, Change { key, is_added: false, is_hidden: true });
+                }
+            },
+            Changes::Large(large) => {
+                if let Some((at, tie)) = large.added.remove(&id) {
+                    large.by_key.remove(&EdgeKey { at, tie, id });
+                } else if large.hidden.insert(id) {
+                    debug_assert!(in_image, "only the image can have an untouched edge");
+                    large.hidden_len += 1;
+                }
+            }
+        }
+        self.promote_if_large();
+    }
+
+    /// The one place where a delta changes its shape.
+    fn promote_if_large(&mut self) {
+        let Changes::Small(changes) = &self.changes else {
+            return;
+        };
+        if changes.len() <= DELTA_SMALL_MAX {
+            return;
+        }
+        let added = || changes.iter().filter(|change| change.is_added).map(|change| change.key);
+        let hidden = changes.iter().filter(|change| change.is_hidden).map(|change| change.key.id);
+        let hidden: RoaringBitmap = hidden.collect();
+        let large = Large {
+            added: added().map(|key| (key.id, (key.at, key.tie))).collect(),
+            by_key: added().collect(),
+            hidden_len: hidden.len() as u32,
+            hidden,
+        };
+        self.changes = Changes::Large(Box::new(large));
+    }
+
+    /// O(log n) of the changes.
+    pub(crate) fn state(&self, id: u32) -> EdgeState {
+        let (is_added, is_hidden) = match &self.changes {
+            Changes::Small(changes) => find(changes, id).map_or((false, false), |found| {
+                (changes[found].is_added, changes[found].is_hidden)
+            }),
+            Changes::Large(large) => (large.added.contains_key(&id), large.hidden.contains(id)),
+        };
+        match (is_added, is_hidden) {
+            (true, _) => EdgeState::Added,
+            (false, true) => EdgeState::Removed,
+            (false, false) => EdgeState::Untouched,
+        }
+    }
+
+    /// Whether the edge the image has is gone, whatever came in its place.
+    pub(super) fn hides(&self, id: u32) -> bool {
+        match &self.changes {
+            Changes::Small(changes) => {
+                find(changes, id).is_ok_and(|found| changes[found].is_hidden)
+            }
+            Changes::Large(large) => large.hidden.contains(id),
+        }
+    }
+
+    /// The largest tie among the added edges of this time.
+    pub(crate) fn max_tie(&self, at: u32) -> Option<u32> {
+        match &self.changes {
+            Changes::Small(changes) => {
+                let added = changes.iter().filter(|change| change.is_added && change.key.at == at);
+                added.map(|change| change.key.tie).max()
+            }
+            Changes::Large(large) => {
+                let lowest = EdgeKey { at, tie: 0, id: 0 };
+                let highest = EdgeKey { at, tie: u32::MAX, id: u32::MAX };
+                large.by_key.range(lowest..=highest).next_back().map(|key| key.tie)
+            }
+        }
+    }
+
+    /// How many edges were added, those added again among them.
+    pub(crate) fn added_len(&self) -> u32 {
+        match &self.changes {
+            Changes::Small(changes) => {
+                changes.iter().map(|change| u32::from(change.is_added)).sum()
+            }
+            Changes::Large(large) => large.added.len() as u32,
+        }
+    }
+
+    /// How many edges of the image are gone, those added again among them.
+    pub(crate) fn removed_len(&self) -> u32 {
+        match &self.changes {
+            Changes::Small(changes) => {
+                changes.iter().map(|change| u32::from(change.is_hidden)).sum()
+            }
+            Changes::Large(large) => large.hidden_len,
+        }
+    }
+
+    /// Whether the list is as the image has it.
+    pub(crate) fn is_empty(&self) -> bool {
+        match &self.changes {
+            Changes::Small(changes) => changes.is_empty(),
+            Changes::Large(large) => large.added.is_empty() && large.hidden_len == 0,
+        }
+    }
+
+    /// About how much memory the delta owns; O(1).
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.changes {
+            Changes::Small(changes) => changes.capacity() * size_of::<Change>(),
+            Changes::Large(large) => {
+                let added = large.added.len() * LARGE_ADDED_BYTES;
+                size_of::<Large>() + added + large.hidden_len as usize * LARGE_HIDDEN_BYTES
+            }
+        }
+    }
+
+    /// The ids of the added edges in ascending order.
+    pub(super) fn added_ids(&self) -> AddedIds<'_> {
+        match &self.changes {
+            Changes::Small(changes) => AddedIds::Small(changes.iter()),
+            Changes::Large(large) => AddedIds::Large(large.added.iter()),
+        }
+    }
+
+    /// Every id of which the delta says something, in no order.
+    pub(super) fn touched_ids(&self) -> impl Iterator<Item = u32> + '_ {
+        let (small, large) = match &self.changes {
+            Changes::Small(changes) => (Some(changes), None),
+            Changes::Large(large) => (None, Some(large)),
+        };
+        let hidden = large
+            .into_iter()
+            .flat_map(|large| large.hidden.iter().filter(|id| !large.added.contains_key(id)));
+        let added = large.into_iter().flat_map(|large| large.added.keys().copied());
+        small.into_iter().flatten().map(|change| change.key.id).chain(added).chain(hidden)
+    }
+
+    /// The added edges below `below`, newest first.
+    pub(super) fn newest(&self, below: Option<EdgeKey>) -> AddedNewest<'_> {
+        match &self.changes {
+            Changes::Small(changes) => AddedNewest::Small { changes, below },
+            Changes::Large(large) => AddedNewest::Large(match below {
+                None => large.by_key.range(..).rev(),
+                Some(below) => large.by_key.range(..below).rev(),
+            }),
+        }
+    }
+}
+
+fn find(changes: &[Change], id: u32) -> Result<usize, usize> {
+    changes.binary_search_by_key(&id, |change| change.key.id)
+}
+
+/// Most deltas stay at one or two changes, so the first room is for two and not for four.
+fn insert(changes: &mut Vec<Change>, place: usize, change: Change) {
+    if changes.capacity() == 0 {
+        changes.reserve_exact(2);
+    }
+    changes.insert(place, change);
+}
+
+/// The added edges of a delta in ascending order of their ids.
+#[derive(Clone)]
+pub(super) enum AddedIds<'a> {
+    Small(std::slice::Iter<'a, Change>),
+    Large(btree_map::Iter<'a, u32, (u32, u32)>),
+}
+
+impl Iterator for AddedIds<'_> {
+    type Item = EdgeKey;
+
+    fn next(&mut self) -> Option<EdgeKey> {
+        match self {
+            AddedIds::Small(changes) => {
+                changes.find(|change| change.is_added).map(|change| change.key)
+            }
+            AddedIds::Large(added) => added.next().map(|(&id, &(at, tie))| EdgeKey { at, tie, id }),
+        }
+    }
+}
+
+/// The added edges of a delta, newest first.
+#[derive(Clone)]
+pub(super) enum AddedNewest<'a> {
+    /// So few changes are faster searched again for each step than sorted.
+    Small {
+        changes: &'a [Change],
+        below: Option<EdgeKey>,
+    },
+    Large(Rev<btree_set::Range<'a, EdgeKey>>),
+}
+
+impl Iterator for AddedNewest<'_> {
+    type Item = EdgeKey;
+
+    fn next(&mut self) -> Option<EdgeKey> {
+        match self {
+            AddedNewest::Small { changes, below } => {
+                let added = changes.iter().filter(|change| change.is_added);
+                let keys = added.map(|change| change.key);
+                let next = keys.filter(|key| below.is_none_or(|below| *key < below)).max();
+                // At the end the cursor stays where it is, so the iterator stays at its end.
+                *below = next.or(*below);
+                next
+            }
+            AddedNewest::Large(keys) => keys.next().copied(),
+        }
+    }
+}

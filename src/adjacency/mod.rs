@@ -1,0 +1,241 @@
+//! The sets: who follows whom, one account and one direction at a time.
+//!
+//! A *list* is the ids on the other side of an account's edges, with the time and the tie of each
+//! edge. In the image a list is bytes that are read in place ([`ListView`]); what changed since is
+//! a [`ListDelta`]; [`Neighbors`] is the two together and answers every question about a list.
+//!
+//! Invariants:
+//! * the ids of a list are strictly ascending, and the keys of its edges differ;
+//! * a key never changes while its edge lives, so a page cursor stays right whatever happens
+//!   between two pages;
+//! * **no byte of an image can cause a panic, an endless loop or an allocation out of proportion**:
+//!   parsing checks what it can in O(1), every reader stays in bounds on whatever was accepted, and
+//!   `validate` reads everything;
+//! * nothing here does I/O, reads a clock or takes a lock.
+//!
+//! What is *not* covered: a flipped payload bit that parsing cannot see gives wrong answers until
+//! `validate` names it; the checksums of the image are kept elsewhere. A run of a roaring set is
+//! four bytes for up to 65,536 ids, so the number of ids is bounded by the length the list claims,
+//! not by its bytes; who reads an image should refuse a list longer than its number of accounts.
+
+mod bits;
+mod delta;
+mod fano;
+mod neighbors;
+mod order;
+mod roaring_view;
+mod sequence;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use delta::{EdgeState, ListDelta};
+pub(crate) use neighbors::Neighbors;
+
+use crate::error::{Error, Result};
+use bits::{Reader, write_varint};
+use order::OrderView;
+use set::{SetForm, SetView};
+
+/// The place of an edge in one list. Ascending order is oldest to newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EdgeKey {
+    /// Unix seconds; 0 where the time is not known.
+    pub(crate) at: u32,
+    /// Orders the edges of one time: larger is later.
+    pub(crate) tie: u32,
+    /// The account on the other side.
+    pub(crate) id: u32,
+}
+
+/// One list of one account, decoded: parallel vectors, the ids strictly ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EdgeList {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) at: Vec<u32>,
+    pub(crate) tie: Vec<u32>,
+}
+
+impl EdgeList {
+    pub(crate) fn len(&self) -> u32 {
+        self.ids.len() as u32
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.at.clear();
+        self.tie.clear();
+    }
+
+    /// Appends an edge whose id is above all others.
+    pub(crate) fn push(&mut self, key: EdgeKey) {
+        self.ids.push(key.id);
+        self.at.push(key.at);
+        self.tie.push(key.tie);
+    }
+
+    /// The edges in ascending order of their ids.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = EdgeKey> + '_ {
+        let times = self.at.iter().zip(&self.tie);
+        self.ids.iter().zip(times).map(|(&id, (&at, &tie))| EdgeKey { at, tie, id })
+    }
+}
+
+/// Above this many ids a list claims to hold, room is made as they come, not ahead.
+const RESERVE_MAX: usize = 1 << 16;
+
+/// Appends both lists of one account, in O(n log n) of their edges.
+///
+/// The bytes say themselves where they end. An account without edges has no bytes.
+pub(crate) fn encode_sets(following: &EdgeList, followers: &EdgeList, out: &mut Vec<u8>) {
+    debug_assert!(
+        !following.is_empty() || !followers.is_empty(),
+        "an account without edges has no bytes"
+    );
+    encode_list(following, out);
+    encode_list(followers, out);
+}
+
+/// A head of `len << 2 | has order << 1 | form`, the set, the order.
+fn encode_list(list: &EdgeList, out: &mut Vec<u8>) {
+    debug_assert!(list.ids.is_sorted_by(|a, b| a < b), "the ids of a list are strictly ascending");
+    if list.is_empty() {
+        out.push(0);
+        return;
+    }
+    let mut order = Vec::new();
+    order::encode(list, &mut order);
+    let form = SetForm::choose(list.ids.len());
+    let flags = u64::from(!order.is_empty()) << 1 | form as u64;
+    write_varint(u64::from(list.len()) << 2 | flags, out);
+    set::encode(form, &list.ids, out);
+    out.extend_from_slice(&order);
+}
+
+/// Both lists of one account, read in place.
+#[derive(Clone, Copy)]
+pub(crate) struct SetsView<'a> {
+    pub(crate) following: ListView<'a>,
+    pub(crate) followers: ListView<'a>,
+    encoded_len_bytes: usize,
+}
+
+impl<'a> SetsView<'a> {
+    /// The lists of an account without edges.
+    pub(crate) const EMPTY: SetsView<'static> =
+        SetsView { following: ListView::EMPTY, followers: ListView::EMPTY, encoded_len_bytes: 0 };
+
+    /// Finds the lists at the front of `bytes`, which may go on behind them.
+    ///
+    /// O(1): only the heads are read. `ErrorKind::Corrupt` when they cannot be what was written.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<SetsView<'a>> {
+        let mut reader = Reader::new(bytes);
+        let following = ListView::parse(&mut reader)?;
+        let followers = ListView::parse(&mut reader)?;
+        let encoded_len_bytes = bytes.len() - reader.rest().len();
+        Ok(SetsView { following, followers, encoded_len_bytes })
+    }
+
+    /// How many of the bytes the lists take.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.encoded_len_bytes
+    }
+}
+
+/// One list as the image has it. A copy is a few words.
+#[derive(Clone, Copy)]
+pub(crate) struct ListView<'a> {
+    len: u32,
+    set: SetView<'a>,
+    order: OrderView<'a>,
+}
+
+impl<'a> ListView<'a> {
+    pub(crate) const EMPTY: ListView<'static> =
+        ListView { len: 0, set: SetView::Empty, order: OrderView::EMPTY };
+
+    fn parse(reader: &mut Reader<'a>) -> Result<ListView<'a>> {
+        let head = reader.varint()?;
+        if head == 0 {
+            return Ok(ListView::EMPTY);
+        }
+        let len = u32::try_from(head >> 2).ok().filter(|&len| len != 0);
+        let len = len.ok_or_else(|| Error::corrupt("a list has an impossible length"))?;
+        let form = if head & 1 == 0 { SetForm::Packed } else { SetForm::Roaring };
+        let set = SetView::parse(form, len, reader)?;
+        let has_order = head & 2 != 0;
+        let order =
+            if has_order { OrderView::parse(len, reader)? } else { OrderView::implied(len) };
+        Ok(ListView { len, set, order })
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// O(log n).
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.set.contains(id)
+    }
+
+    /// The ids in ascending order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.image_ids()
+    }
+
+    fn image_ids(&self) -> ImageIds<'a> {
+        self.set.iter().take(self.len as usize)
+    }
+
+    /// The edges strictly below a cursor, newest first: O(log n) to begin, about O(1) a step.
+    pub(crate) fn newest(&self, below: Option<EdgeKey>) -> impl Iterator<Item = EdgeKey> + 'a {
+        self.newest_image(below)
+    }
+
+    fn newest_image(&self, below: Option<EdgeKey>) -> order::Newest<'a> {
+        self.order.newest(below, &self.set)
+    }
+
+    /// The largest tie among the edges of this time: O(1) when all are older, else O(log n).
+    pub(crate) fn max_tie(&self, at: u32) -> Option<u32> {
+        self.order.max_tie(at, &self.set)
+    }
+
+    /// Replaces the contents of `list`, in O(n).
+    pub(crate) fn decode_into(&self, list: &mut EdgeList) {
+        list.clear();
+        list.ids.reserve((self.len as usize).min(RESERVE_MAX));
+        list.ids.extend(self.image_ids());
+        self.order.decode_into(list);
+    }
+
+    pub(crate) fn edges(&self) -> EdgeList {
+        let mut list = EdgeList::default();
+        self.decode_into(&mut list);
+        list
+    }
+
+    /// Reads everything and says which rule the bytes break, if one. O(n log n).
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.set.validate(self.len)?;
+        self.order.validate(&self.set)
+    }
+
+    fn intersection_len(&self, other: &ListView<'_>) -> u64 {
+        match (&self.set, &other.set) {
+            (SetView::Empty, _) | (_, SetView::Empty) => 0,
+            (SetView::Roaring(a), SetView::Roaring(b)) => a.intersection_len(b),
+            (SetView::Packed { .. }, SetView::Packed { .. } | SetView::Roaring(_))
+            | (SetView::Roaring(_), SetView::Packed { .. }) => {
+                Neighbors::of_image(*self).intersection(&Neighbors::of_image(*other)).count() as u64
+            }
+        }
+    }
+}
+
+/// The ids of a list in the image, ascending.
+type ImageIds<'a> = std::iter::Take<set::SetIter<'a>>;

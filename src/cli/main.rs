@@ -1,0 +1,3 @@
+//! The `followgraph` command line tool.
+
+fn main() {}

@@ -1,0 +1,114 @@
+//! The threads behind a graph: syncing at an interval, and checkpoints when the log has grown.
+
+use super::Shared;
+use super::options::Durability;
+use crate::error::{Error, ErrorKind, Result};
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What the threads wait for.
+#[derive(Default)]
+pub(super) struct Signal {
+    state: Mutex<SignalState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct SignalState {
+    stopping: bool,
+    checkpoint_requested: bool,
+    checkpoint_failure: Option<String>,
+}
+
+impl Signal {
+    /// Asks for a checkpoint.
+    pub(super) fn request_checkpoint(&self) {
+        let mut state = self.state.lock();
+        state.checkpoint_requested = true;
+        self.changed.notify_all();
+    }
+
+    /// Why the last checkpoint failed, if it did.
+    pub(super) fn checkpoint_failure(&self) -> Option<String> {
+        self.state.lock().checkpoint_failure.clone()
+    }
+
+    /// Says how a checkpoint went.
+    pub(super) fn checkpoint_finished(&self, failure: Option<&Error>) {
+        let mut state = self.state.lock();
+        state.checkpoint_requested = false;
+        state.checkpoint_failure = failure.map(Error::to_string);
+    }
+
+    /// Waits for a request; false when it is time to stop.
+    fn wait_for_checkpoint(&self) -> bool {
+        let mut state = self.state.lock();
+        while !state.stopping && !state.checkpoint_requested {
+            self.changed.wait(&mut state);
+        }
+        !state.stopping
+    }
+
+    /// Waits for an interval; false when it is time to stop.
+    fn wait_for(&self, interval: Duration) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopping {
+            self.changed.wait_for(&mut state, interval);
+        }
+        !state.stopping
+    }
+}
+
+/// The running threads.
+pub(super) struct Background {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts what the options ask for.
+    pub(super) fn start(shared: &Arc<Shared>) -> Result<Background> {
+        let mut threads = Vec::new();
+        if let Durability::Interval(interval) = shared.options.durability {
+            threads.push(spawn("followgraph-sync", shared, move |shared| {
+                while shared.signal.wait_for(interval) {
+                    // A failure is latched; the next write says why.
+                    if shared.sync.wait_for_all().is_err() {
+                        return;
+                    }
+                }
+            })?);
+        }
+        if shared.options.checkpoint_log_bytes.is_some() {
+            threads.push(spawn("followgraph-checkpoint", shared, |shared| {
+                while shared.signal.wait_for_checkpoint() {
+                    // The outcome is kept for `stats`; a failed checkpoint changes nothing.
+                    let _ = shared.checkpoint();
+                }
+            })?);
+        }
+        Ok(Background { threads })
+    }
+
+    /// Ends the threads, after what they are at.
+    pub(super) fn stop(&mut self, signal: &Signal) {
+        signal.state.lock().stopping = true;
+        signal.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic of the thread was reported when it happened and left nothing half done.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared)).map_err(
+        |source| Error::new(ErrorKind::Io, format!("cannot start the thread {name}: {source}")),
+    )
+}

@@ -1,0 +1,290 @@
+//! Bulk load: a whole edge list into an empty graph, by sorting and streaming an image.
+//!
+//! Follows of one load that have the same time (or none) are taken in the order of the account
+//! ids. In a list without times the order is then a function of the ids, and takes no space.
+
+use super::{Commit, FollowGraph, Shared};
+use crate::accounts::{Accounts, INLINE_NAME_BYTES};
+use crate::adjacency::EdgeList;
+use crate::edge_sorter::{Edge, EdgeSorter, SortedEdges};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::check_name;
+use crate::graph::Graph;
+use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, bitmap_intersection_len};
+use crate::storage::OutputFile;
+use crate::store::publish;
+use crate::types::Counts;
+use roaring::RoaringBitmap;
+use std::iter::Peekable;
+use std::sync::atomic::Ordering;
+
+/// A bulk load under way. Dropping it without [`finish`](BulkLoad::finish) leaves the graph empty.
+pub struct BulkLoad<'a> {
+    shared: &'a Shared,
+    accounts: Accounts,
+    overflow_name_bytes: u64,
+    sorter: Option<EdgeSorter<'a>>,
+    memory_bytes: u64,
+    self_follow_count: u64,
+    last_follower: Option<(String, u32)>,
+}
+
+/// What a bulk load did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkReport {
+    /// Accounts added.
+    pub account_count: u64,
+    /// Follows loaded.
+    pub follow_count: u64,
+    /// Follows of oneself, left out.
+    pub self_follow_count: u64,
+    /// Repeated follows, left out: the first one counts.
+    pub duplicate_count: u64,
+}
+
+/// The least memory a load is given for its edges.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// How many edges pass between two reports of progress.
+const PROGRESS_STEP: u64 = 1 << 18;
+
+impl FollowGraph {
+    /// Begins to load an edge list into this graph, which must be empty. `memory_bytes` bounds
+    /// the memory for the edges; more of them are spilled to temporary files beside the graph.
+    /// The accounts (names and index) come on top.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` when the graph is not empty or another load is under way.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// let mut load = graph.bulk_load(64 << 20)?;
+    /// load.add("alice", "bob", None)?;
+    /// load.add("bob", "alice", None)?;
+    /// let report = load.finish(&mut |_done, _total| {})?;
+    /// assert_eq!((report.account_count, report.follow_count), (2, 2));
+    /// assert_eq!(graph.counts("alice")?.mutual, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn bulk_load(&self, memory_bytes: u64) -> Result<BulkLoad<'_>> {
+        let shared = self.shared.as_ref();
+        shared.refuse_if_not_empty()?;
+        if shared.bulk_loading.swap(true, Ordering::AcqRel) {
+            let message = "another bulk load is under way";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let identity = shared.commit.lock().store.identity();
+        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN) / 2;
+        Ok(BulkLoad {
+            shared,
+            accounts: Accounts::empty(identity),
+            overflow_name_bytes: 0,
+            sorter: Some(EdgeSorter::new(shared.storage.as_ref(), "following", memory_bytes)),
+            memory_bytes,
+            self_follow_count: 0,
+            last_follower: None,
+        })
+    }
+}
+
+impl BulkLoad<'_> {
+    /// Adds a follow; accounts are made as their names first appear. A follow of oneself is
+    /// counted and left out. Without a time the follow's time is not known.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`: nothing was added, and the load can go on. `DiskFull` or `Io` when spilling
+    /// fails: the load cannot go on.
+    pub fn add(&mut self, follower: &str, followed: &str, at: Option<u32>) -> Result<()> {
+        let known = self.last_follower.as_ref().filter(|(name, _)| name == follower);
+        let known = known.map(|(_, id)| *id);
+        if known.is_none() {
+            check_name(follower).map_err(|error| error.about(follower))?;
+        }
+        check_name(followed).map_err(|error| error.about(followed))?;
+        let from = match known {
+            Some(id) => id,
+            None => self.intern(follower)?,
+        };
+        if known.is_none() {
+            self.last_follower = Some((follower.to_owned(), from));
+        }
+        if follower == followed {
+            self.self_follow_count += 1;
+            return Ok(());
+        }
+        let edge = Edge { from, to: self.intern(followed)?, at: at.unwrap_or(0) };
+        self.sorter.as_mut().expect("it is taken by finish only").push(edge)
+    }
+
+    fn intern(&mut self, name: &str) -> Result<u32> {
+        if let Some(id) = self.accounts.lookup(name) {
+            return Ok(id);
+        }
+        if !self.accounts.has_room() {
+            let message = "the edge list names more accounts than a graph can hold";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if name.len() > INLINE_NAME_BYTES {
+            self.overflow_name_bytes += name.len() as u64;
+        }
+        Ok(self.accounts.add(name, false))
+    }
+
+    /// Sorts the follows, streams them out as an image, recounts it, and makes it the graph.
+    /// `progress` is told now and then how many of how many entries are written.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` when the graph is no longer empty; `DiskFull`, `Io`, `AuditFailed`. The
+    /// graph is as it was.
+    pub fn finish(mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
+        let storage = self.shared.storage.as_ref();
+        let sorter = self.sorter.take().expect("it is taken here only");
+        let following = sorter.finish()?;
+        let mut backward = EdgeSorter::new(storage, "followers", self.memory_bytes);
+        for edge in unique(&following) {
+            let Edge { from, to, at } = edge?;
+            backward.push(Edge { from: to, to: from, at })?;
+        }
+        let followers = backward.finish()?;
+        let report = BulkReport {
+            account_count: u64::from(self.accounts.len()),
+            follow_count: followers.len(),
+            self_follow_count: self.self_follow_count,
+            duplicate_count: following.len() - followers.len(),
+        };
+        self.shared.replace_empty_graph(|position, file| {
+            self.write_image(position, file, &following, &followers, progress)
+        })?;
+        Ok(report)
+    }
+
+    fn write_image(
+        &self,
+        position: Position,
+        file: Box<dyn OutputFile>,
+        following: &SortedEdges<'_>,
+        followers: &SortedEdges<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<ImageHeader> {
+        let foreign = RoaringBitmap::new();
+        let plan = ImagePlan {
+            identity: self.accounts.identity(),
+            position,
+            id_count: self.accounts.len(),
+            account_count: self.accounts.len(),
+            overflow_name_bytes: self.overflow_name_bytes,
+            foreign: &foreign,
+        };
+        let mut writer = ImageWriter::new(file, plan)?;
+        let (mut forward, mut backward) =
+            (unique(following).peekable(), unique(followers).peekable());
+        let (mut own_following, mut own_followers) = (EdgeList::default(), EdgeList::default());
+        let (mut done, mut reported) = (0, 0);
+        for id in 0..self.accounts.len() {
+            take_list(&mut forward, id, &mut own_following)?;
+            take_list(&mut backward, id, &mut own_followers)?;
+            let counts = Counts {
+                followers: own_followers.ids.len() as u32,
+                following: own_following.ids.len() as u32,
+                mutual: bitmap_intersection_len(&own_following.ids, &own_followers.ids) as u32,
+            };
+            let name = self.accounts.name(id).expect("no account of a load is removed");
+            writer.push(name, counts, &own_following, &own_followers)?;
+            done += u64::from(counts.followers) + u64::from(counts.following);
+            if done - reported >= PROGRESS_STEP {
+                reported = done;
+                progress(done, 2 * followers.len());
+            }
+        }
+        progress(done, 2 * followers.len());
+        writer.finish(None)
+    }
+}
+
+impl Drop for BulkLoad<'_> {
+    fn drop(&mut self) {
+        self.shared.bulk_loading.store(false, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn refuse_if_not_empty(&self) -> Result<()> {
+        if self.state.read().accounts().len() == 0 {
+            return Ok(());
+        }
+        let message = "a bulk load needs an empty graph; use `apply` for this one";
+        Err(Error::new(ErrorKind::InvalidArgument, message))
+    }
+
+    /// Takes a sequence number for the load with an empty frame, and puts an image of that
+    /// sequence in the place of the empty graph. Writers wait meanwhile.
+    fn replace_empty_graph(
+        &self,
+        write: impl FnOnce(Position, Box<dyn OutputFile>) -> Result<ImageHeader>,
+    ) -> Result<()> {
+        let _one_at_a_time = self.checkpoint.lock();
+        let mut guard = self.commit.lock();
+        let commit: &mut Commit = &mut guard;
+        self.refuse_if_latched(commit)?;
+        self.refuse_if_not_empty()?;
+        let sequence = commit.sequence + 1;
+        commit.store.reserve(crate::log::frame_bytes(8) as u64, sequence, &self.sync)?;
+        commit.records.clear();
+        self.append_frame(commit, sequence, self.sync.durable(), None);
+        self.state.write().commit(sequence, None);
+        commit.store.seal(sequence + 1, &self.sync)?;
+        self.sync.wait_for(sequence)?;
+
+        let storage = self.storage.as_ref();
+        let position = self.state.read().position();
+        publish(storage, sequence, |file| write(position, file))?;
+        let graph = Graph::open(storage, Image::open(storage, sequence)?)?;
+        *self.state.write() = graph;
+        self.adopt(commit, sequence, false)
+    }
+}
+
+/// The edges of a sorted list without repeats: the first one counts.
+fn unique<'a>(edges: &'a SortedEdges<'_>) -> impl Iterator<Item = Result<Edge>> + 'a {
+    let mut last = None;
+    edges.iter().filter(move |edge| match edge {
+        Ok(edge) => last.replace((edge.from, edge.to)) != Some((edge.from, edge.to)),
+        Err(_) => true,
+    })
+}
+
+/// Takes the edges of one account off the front of a sorted list.
+fn take_list(
+    edges: &mut Peekable<impl Iterator<Item = Result<Edge>>>,
+    id: u32,
+    list: &mut EdgeList,
+) -> Result<()> {
+    list.clear();
+    while let Some(edge) = edges.next_if(|edge| edge.as_ref().map_or(true, |edge| edge.from == id))
+    {
+        let edge = edge?;
+        list.ids.push(edge.to);
+        list.at.push(edge.at);
+    }
+    give_ties(list);
+    Ok(())
+}
+
+/// The places of a load's follows among follows of the same time: the oldest group of a list by
+/// account id itself, which the image need not store; the others 0, 1, 2 and on by account id.
+fn give_ties(list: &mut EdgeList) {
+    let oldest = list.at.iter().copied().min().unwrap_or(0);
+    list.tie.clone_from(&list.ids);
+    if list.at.iter().all(|&at| at == oldest) {
+        return;
+    }
+    let mut newer: Vec<usize> = (0..list.ids.len()).filter(|&i| list.at[i] != oldest).collect();
+    newer.sort_by_key(|&i| (list.at[i], list.ids[i]));
+    for group in newer.chunk_by(|&a, &b| list.at[a] == list.at[b]) {
+        for (tie, &entry) in group.iter().enumerate() {
+            list.tie[entry] = tie as u32;
+        }
+    }
+}

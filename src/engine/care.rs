@@ -1,0 +1,303 @@
+//! Care: checkpoints, verification, backups and figures. All of them recover a graph of their own
+//! from the image and the log while the live one goes on, so the code that saves a graph after a
+//! crash runs every day.
+
+use super::{Commit, FollowGraph, Shared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::image_file_name;
+use crate::graph::Graph;
+use crate::image::Totals;
+use crate::storage::{DirectoryStorage, Discard};
+use crate::store::{Follower, SegmentExtent, publish, used_bytes, write_copy};
+use crate::types::{CheckpointReport, Stats, Verification};
+use std::path::Path;
+
+/// How much log a checkpoint may leave to replay while writers wait.
+const LAST_STEP_BYTES_MAX: u64 = 256 * 1024;
+/// How often a checkpoint tries to get that close.
+const CATCH_UP_STEPS_MAX: usize = 16;
+/// How many live counters `verify` compares before it lets writers in.
+const COMPARE_STEP: usize = 4096;
+
+/// A moment of the live graph, to recover privately.
+struct Moment {
+    sequence: u64,
+    totals: Totals,
+    image_sequence: u64,
+    extents: Vec<SegmentExtent>,
+}
+
+impl FollowGraph {
+    /// Writes the whole graph as a new image, recounted, and retires the log before it. Readers
+    /// and writers go on meanwhile.
+    ///
+    /// Cost: reads and writes the whole graph, in memory that grows with the accounts, not with
+    /// the follows.
+    ///
+    /// # Errors
+    ///
+    /// `AuditFailed` when counters and sets disagree, `DiskFull`, `Io`, `Corrupt`, `Latched`. In
+    /// each case the image before it stays and nothing is lost.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// assert!(graph.checkpoint()?.written);
+    /// assert!(!graph.checkpoint()?.written);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn checkpoint(&self) -> Result<CheckpointReport> {
+        self.shared.checkpoint()
+    }
+
+    /// Reads every byte of the image and the log, recounts every count from the sets, with real
+    /// intersections, and compares both directions, the counters and the live graph. Readers and
+    /// writers go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with file and offset, or `AuditFailed` with what differs.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// assert_eq!(graph.verify()?.account_count, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn verify(&self) -> Result<Verification> {
+        self.shared.verify()
+    }
+
+    /// Writes the graph as it is now to another directory, recounted, while readers and writers go
+    /// on. It opens there as a graph of its own.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` when the directory holds files; otherwise as
+    /// [`checkpoint`](FollowGraph::checkpoint).
+    ///
+    /// ```
+    /// use followgraph::FollowGraph;
+    /// let directory = tempfile::tempdir()?;
+    /// let graph = FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.backup(directory.path().join("copy"))?;
+    /// assert!(FollowGraph::open(directory.path().join("copy"))?.account_id("alice").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backup(&self, directory: impl AsRef<Path>) -> Result<CheckpointReport> {
+        let shared = &self.shared;
+        let _one_at_a_time = shared.checkpoint.lock();
+        let destination = DirectoryStorage::open(directory.as_ref(), true)?;
+        let moment = shared.moment();
+        let graph = shared.recover(&moment)?;
+        let segment_bytes = shared.options.segment_bytes;
+        let header = write_copy(&destination, &graph, &moment.totals, segment_bytes)?;
+        let (sequence, image_bytes) = (header.position.sequence, header.file_bytes());
+        Ok(CheckpointReport { sequence, written: true, image_bytes })
+    }
+
+    /// Figures of this moment.
+    ///
+    /// Cost: a look at each account that changed since the image.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// assert_eq!(graph.stats().account_count, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let (extents, allocated_bytes, image_sequence, sequence) = {
+            let commit = shared.commit.lock();
+            let store = &commit.store;
+            (store.extents(), store.allocated_bytes(), store.image_sequence(), commit.sequence)
+        };
+        let graph = shared.state.read();
+        let (totals, header) = (graph.totals(), &graph.image().header);
+        Stats {
+            account_count: u64::from(totals.account_count),
+            foreign_account_count: u64::from(totals.foreign_count),
+            follow_count: totals.follow_count,
+            sequence,
+            durable_sequence: shared.sync.durable(),
+            image_sequence,
+            image_bytes: graph.image().file_bytes(),
+            image_record_bytes: header.records.len_bytes,
+            image_index_bytes: header.index.len_bytes,
+            image_name_bytes: header.names.len_bytes,
+            image_set_bytes: header.sets.len_bytes,
+            log_bytes: used_bytes(&extents),
+            log_allocated_bytes: allocated_bytes,
+            delta_bytes: graph.heap_bytes() as u64,
+            sync_count: shared.sync.sync_count(),
+            latched: shared.sync.failure().map(|failure| failure.to_string()),
+            checkpoint_failure: shared.signal.checkpoint_failure(),
+            recovery: shared.recovery,
+        }
+    }
+}
+
+impl Shared {
+    /// What is committed now, and where to recover it from.
+    fn moment(&self) -> Moment {
+        self.moment_of(&self.commit.lock())
+    }
+
+    fn moment_of(&self, commit: &Commit) -> Moment {
+        Moment {
+            sequence: commit.sequence,
+            totals: *self.state.read().totals(),
+            image_sequence: commit.store.image_sequence(),
+            extents: commit.store.extents(),
+        }
+    }
+
+    /// A private graph of that moment. The caller holds the checkpoint lock, so that no file it
+    /// needs is retired.
+    fn recover(&self, moment: &Moment) -> Result<Graph> {
+        let storage = self.storage.as_ref();
+        let mut follower = Follower::open(storage, moment.image_sequence)?;
+        follower.catch_up(storage, &moment.extents)?;
+        let sequence = follower.graph.position().sequence;
+        if sequence != moment.sequence {
+            let error = Error::corrupt("the log ends before the last commit");
+            return Err(error.expected(moment.sequence, sequence));
+        }
+        Ok(follower.graph)
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
+        let _one_at_a_time = self.checkpoint.lock();
+        let outcome = self.checkpoint_alone();
+        self.signal.checkpoint_finished(outcome.as_ref().err());
+        outcome
+    }
+
+    fn checkpoint_alone(&self) -> Result<CheckpointReport> {
+        // 1. Seal the log at this moment.
+        let moment = {
+            let mut commit = self.commit.lock();
+            self.refuse_if_latched(&commit)?;
+            if let Some(report) = self.nothing_new() {
+                return Ok(report);
+            }
+            let next_sequence = commit.sequence + 1;
+            commit.store.seal(next_sequence, &self.sync)?;
+            self.moment_of(&commit)
+        };
+        // 2. The log up to there is on disk before an image says it covers it.
+        self.sync.wait_for(moment.sequence)?;
+        // 3. Recover the moment privately, stream it out, recount it, give it its name.
+        let storage = self.storage.as_ref();
+        let header = {
+            let sealed = self.recover(&moment)?;
+            publish(storage, moment.sequence, |file| {
+                sealed.write_image(file, &moment.totals, false)
+            })?
+        };
+        // 4. Recover what came since, and put the new graph in the place of the live one.
+        self.swap(moment.sequence)?;
+        let image_bytes = header.file_bytes();
+        Ok(CheckpointReport { sequence: moment.sequence, written: true, image_bytes })
+    }
+
+    /// The report of a checkpoint that has nothing to write.
+    fn nothing_new(&self) -> Option<CheckpointReport> {
+        let graph = self.state.read();
+        let image = graph.image();
+        let covered = image.header.position;
+        let same = graph.changed_record_count() == 0
+            && graph.position().source_position == covered.source_position;
+        same.then(|| CheckpointReport {
+            sequence: covered.sequence,
+            written: false,
+            image_bytes: image.file_bytes(),
+        })
+    }
+
+    /// Replaces the live graph by the published image and the log behind it. The last step is
+    /// short, because writers wait for it; readers only wait for two pointers to change places.
+    fn swap(&self, image_sequence: u64) -> Result<()> {
+        let storage = self.storage.as_ref();
+        let extents = || self.commit.lock().store.extents_behind(image_sequence);
+        let caught_up = Follower::open(storage, image_sequence).and_then(|mut follower| {
+            for _ in 0..CATCH_UP_STEPS_MAX {
+                let replayed = extents();
+                follower.catch_up(storage, &replayed)?;
+                if used_bytes(&extents()) - used_bytes(&replayed) <= LAST_STEP_BYTES_MAX {
+                    break;
+                }
+            }
+            let commit = self.commit.lock();
+            follower.catch_up(storage, &commit.store.extents_behind(image_sequence))?;
+            let (kept, recounted) = (*self.state.read().totals(), *follower.graph.totals());
+            if kept != recounted {
+                let message = "the image and the log do not give the sums the graph kept";
+                return Err(Error::new(ErrorKind::AuditFailed, message)
+                    .expected(format!("{recounted:?}"), format!("{kept:?}")));
+            }
+            Ok((commit, follower.graph))
+        });
+        let (mut commit, mut graph) = caught_up.inspect_err(|_| {
+            // The image before it stays the current one; the error to report is the first.
+            let _ = storage.remove(&image_file_name(image_sequence));
+        })?;
+        std::mem::swap(&mut *self.state.write(), &mut graph);
+        self.adopt(&mut commit, image_sequence, true)?;
+        drop(commit);
+        // The old graph is taken apart here, when nobody waits.
+        drop(graph);
+        Ok(())
+    }
+
+    /// Says that the live graph rests on another image now.
+    pub(super) fn adopt(
+        &self,
+        commit: &mut Commit,
+        image_sequence: u64,
+        keep_previous: bool,
+    ) -> Result<()> {
+        let retired = commit.store.adopt(image_sequence, keep_previous);
+        commit.log_bytes = used_bytes(&commit.store.extents());
+        let step = self.options.checkpoint_log_bytes.unwrap_or(u64::MAX);
+        commit.checkpoint_due_bytes = commit.log_bytes.saturating_add(step);
+        retired
+    }
+
+    fn verify(&self) -> Result<Verification> {
+        let _one_at_a_time = self.checkpoint.lock();
+        let moment = self.moment();
+        let recovered = self.recover(&moment)?;
+        recovered.image().verify()?;
+        let header = recovered.write_image(Box::new(Discard), &moment.totals, true)?;
+        self.compare_with_live(&recovered)?;
+        Ok(Verification {
+            account_count: u64::from(header.totals.account_count),
+            follow_count: header.totals.follow_count,
+            sequence: moment.sequence,
+            fingerprint: header.totals.following_fingerprint,
+        })
+    }
+
+    /// Compares every live counter with the recounted one, as long as no commit comes between.
+    fn compare_with_live(&self, recovered: &Graph) -> Result<()> {
+        let id_count = recovered.accounts().len();
+        for first in (0..id_count).step_by(COMPARE_STEP) {
+            let live = self.state.read();
+            if live.position().sequence != recovered.position().sequence {
+                return Ok(());
+            }
+            for id in first..id_count.min(first + COMPARE_STEP as u32) {
+                let (kept, recounted) = (live.counts(id).ok(), recovered.counts(id).ok());
+                if kept != recounted {
+                    let message = format!("the live counters of account {id} are wrong");
+                    return Err(Error::new(ErrorKind::AuditFailed, message)
+                        .expected(format!("{recounted:?}"), format!("{kept:?}")));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,487 @@
+//! The public handle: options, the locks, the commit.
+//!
+//! **Lock order**: checkpoint lock, commit lock, state lock, sync lock; each may be taken without
+//! those before it, never against the order. The commit lock makes writers take turns. The state
+//! lock is held for writing only while records are applied in memory, never while a disk is
+//! waited for, so readers never wait for a disk.
+
+mod background;
+mod bulk;
+mod care;
+mod mutation;
+mod options;
+mod reads;
+
+pub use bulk::{BulkLoad, BulkReport};
+pub use mutation::Mutation;
+pub use options::{Clock, Durability, Options};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::RecordList;
+use crate::graph::Graph;
+use crate::log::{encode_frame, frame_bytes};
+use crate::storage::Storage;
+use crate::store::{Opened, Store};
+use crate::sync::{GroupSync, latched};
+use crate::types::{AccountId, Outcome, Recovery};
+use background::Background;
+use mutation::Editor;
+use parking_lot::{Mutex, RwLock};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// A follow graph, open for reading and writing.
+///
+/// Share it between threads in an [`Arc`]: every method takes `&self`. One process at a time has a
+/// directory open. Dropping the handle waits until everything committed is on disk.
+///
+/// ```
+/// use followgraph::{Counts, FollowGraph};
+/// let directory = tempfile::tempdir()?;
+/// let graph = FollowGraph::open(directory.path().join("graph"))?;
+/// for name in ["alice", "bob", "carol"] {
+///     graph.add_account(name)?;
+/// }
+/// graph.follow("alice", "bob")?;
+/// graph.follow("bob", "alice")?;
+/// graph.follow("carol", "bob")?;
+/// assert_eq!(graph.counts("bob")?, Counts { followers: 2, following: 1, mutual: 1 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct FollowGraph {
+    shared: Arc<Shared>,
+    background: Background,
+}
+
+/// What the handle and its background threads share.
+struct Shared {
+    options: Options,
+    storage: Arc<dyn Storage>,
+    checkpoint: Mutex<()>,
+    commit: Mutex<Commit>,
+    state: RwLock<Graph>,
+    sync: GroupSync,
+    signal: background::Signal,
+    bulk_loading: AtomicBool,
+    recovery: Recovery,
+}
+
+/// What only one writer at a time may touch.
+struct Commit {
+    store: Store,
+    sequence: u64,
+    /// The latest time the clock gave: it never goes back.
+    clock: u32,
+    /// Set while a commit changes the state. Found set, a panic left it half changed.
+    changing: bool,
+    /// Log since the image, and how much of it asks for the next checkpoint.
+    log_bytes: u64,
+    checkpoint_due_bytes: u64,
+    records: RecordList,
+    frame: Vec<u8>,
+}
+
+impl FollowGraph {
+    /// Opens the graph in a directory with the default [`Options`], or makes one there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::open`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<FollowGraph> {
+        Options::new().open(directory)
+    }
+
+    /// Makes an empty graph in memory, with the default [`Options`].
+    ///
+    /// # Panics
+    ///
+    /// When the operating system gives no random bytes for the hash key.
+    pub fn in_memory() -> FollowGraph {
+        Options::new().in_memory().expect("the defaults are in range and memory does not fail")
+    }
+
+    fn start(storage: Arc<dyn Storage>, options: Options) -> Result<FollowGraph> {
+        let opened = Store::open(storage.clone(), options.segment_bytes, options.create)?;
+        let Opened { store, graph, recovery } = opened;
+        let position = graph.position();
+        let commit = Commit {
+            sequence: position.sequence,
+            clock: position.clock,
+            changing: false,
+            log_bytes: crate::store::used_bytes(&store.extents()),
+            checkpoint_due_bytes: options.checkpoint_log_bytes.unwrap_or(u64::MAX),
+            records: RecordList::default(),
+            frame: Vec::new(),
+            store,
+        };
+        let shared = Arc::new(Shared {
+            storage,
+            checkpoint: Mutex::new(()),
+            // What was replayed may be in the page cache only, so it counts as not yet durable.
+            sync: GroupSync::new(commit.store.image_sequence(), commit.store.syncers()?),
+            commit: Mutex::new(commit),
+            state: RwLock::new(graph),
+            signal: background::Signal::default(),
+            bulk_loading: AtomicBool::new(false),
+            recovery,
+            options,
+        });
+        shared.sync.wrote(position.sequence);
+        shared.sync.wait_for_all()?;
+        let background = Background::start(&shared)?;
+        Ok(FollowGraph { shared, background })
+    }
+
+    // ---- accounts ------------------------------------------------------------------------
+
+    /// Adds an account. `Ok(true)` if it is new, `Ok(false)` if it existed.
+    ///
+    /// Cost: one commit.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName` unless the name has 1 to 255 bytes without control characters; see
+    /// [`apply`](FollowGraph::apply) for what a commit can fail with.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// assert!(graph.add_account("alice")?);
+    /// assert!(!graph.add_account("alice")?);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn add_account(&self, name: &str) -> Result<bool> {
+        self.apply_one(Mutation::add_account(name)).map(|outcome| outcome == Outcome::Applied)
+    }
+
+    /// Adds an account whose sets are kept by another node. It can follow and be followed by
+    /// local accounts; its own counts and lists are `ForeignAccount` errors here.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_account`](FollowGraph::add_account).
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_foreign_account("zoe")?;
+    /// graph.follow("zoe", "alice")?;
+    /// assert_eq!(graph.counts("alice")?.followers, 1);
+    /// assert!(graph.counts("zoe").is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn add_foreign_account(&self, name: &str) -> Result<bool> {
+        let outcome = self.apply_one(Mutation::add_foreign_account(name))?;
+        Ok(outcome == Outcome::Applied)
+    }
+
+    /// Removes an account with all its follows; every count stays right. Its name is free again,
+    /// its id is never reused.
+    ///
+    /// Cost: one commit, and one change at each account it follows or is followed by.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`; see [`apply`](FollowGraph::apply).
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// graph.follow("alice", "bob")?;
+    /// graph.remove_account("bob")?;
+    /// assert_eq!(graph.counts("alice")?.following, 0);
+    /// assert!(graph.counts("bob").is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn remove_account(&self, name: &str) -> Result<()> {
+        self.apply_one(Mutation::remove_account(name)).map(|_| ())
+    }
+
+    // ---- follows -------------------------------------------------------------------------
+
+    /// `follower` follows `followed` from now on. A repeated follow changes nothing, not even the
+    /// time.
+    ///
+    /// Cost: one commit; logarithmic in the degree of either account.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount` (unless `create_missing_accounts`), `InvalidName`, `SelfFollow`,
+    /// `FollowingLimit`, `FollowersLimit`, `FollowerMutualLimit`, `FollowedMutualLimit`,
+    /// `ForeignAccount` when both are foreign; see [`apply`](FollowGraph::apply).
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Outcome};
+    /// let graph = FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// assert_eq!(graph.follow("alice", "bob")?, Outcome::Applied);
+    /// assert_eq!(graph.follow("alice", "bob")?, Outcome::Unchanged);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn follow(&self, follower: &str, followed: &str) -> Result<Outcome> {
+        self.apply_one(Mutation::follow(follower, followed))
+    }
+
+    /// `follower` no longer follows `followed`.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](FollowGraph::follow), limits apart.
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Outcome};
+    /// let graph = FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// assert_eq!(graph.unfollow("alice", "bob")?, Outcome::Unchanged);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn unfollow(&self, follower: &str, followed: &str) -> Result<Outcome> {
+        self.apply_one(Mutation::unfollow(follower, followed))
+    }
+
+    /// [`follow`](FollowGraph::follow) for callers that keep ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](FollowGraph::follow).
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// let (alice, bob) = (graph.account_id("alice")?, graph.account_id("bob")?);
+    /// graph.follow_by_id(alice, bob)?;
+    /// assert_eq!(graph.counts_by_id(bob)?.followers, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn follow_by_id(&self, follower: AccountId, followed: AccountId) -> Result<Outcome> {
+        self.apply_one(Mutation::follow_by_id(follower, followed))
+    }
+
+    /// [`unfollow`](FollowGraph::unfollow) for callers that keep ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`unfollow`](FollowGraph::unfollow).
+    pub fn unfollow_by_id(&self, follower: AccountId, followed: AccountId) -> Result<Outcome> {
+        self.apply_one(Mutation::unfollow_by_id(follower, followed))
+    }
+
+    /// Carries out a batch as one commit: all of it is there after a crash, or none. Each mutation
+    /// has its own result, in order; one that fails changes nothing and does not stop the others.
+    ///
+    /// # Errors
+    ///
+    /// As a whole: `DiskFull` or `Io` when the log cannot grow (nothing changed), `Latched` after
+    /// an earlier failed sync, `Io` when this commit's sync failed (it may or may not be there
+    /// when the graph is opened again).
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Mutation};
+    /// let graph = FollowGraph::in_memory();
+    /// let results = graph.apply(&[Mutation::add_account("alice"), Mutation::add_account("")])?;
+    /// assert!(results[0].is_ok() && results[1].is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn apply(&self, mutations: &[Mutation<'_>]) -> Result<Vec<Result<Outcome>>> {
+        self.apply_batch(None, mutations)
+    }
+
+    /// [`apply`](FollowGraph::apply) for a replica fed from another log: `position` is stored in
+    /// the same commit, so that [`source_position`](FollowGraph::source_position) says after a
+    /// crash exactly where to go on.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` unless `position` is greater than the one stored; otherwise as `apply`.
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Mutation};
+    /// let graph = FollowGraph::in_memory();
+    /// graph.apply_from_source(41, &[Mutation::add_account("alice")])?;
+    /// assert_eq!(graph.source_position(), Some(41));
+    /// assert!(graph.apply_from_source(41, &[Mutation::add_account("bob")]).is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn apply_from_source(
+        &self,
+        position: u64,
+        mutations: &[Mutation<'_>],
+    ) -> Result<Vec<Result<Outcome>>> {
+        if position == u64::MAX {
+            let message = "a source position is below 2^64 - 1";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.apply_batch(Some(position), mutations)
+    }
+
+    /// The position the last [`apply_from_source`](FollowGraph::apply_from_source) stored.
+    pub fn source_position(&self) -> Option<u64> {
+        self.shared.state.read().position().source_position
+    }
+
+    /// Waits until everything committed so far is on disk, whatever the durability.
+    ///
+    /// # Errors
+    ///
+    /// `Latched` when a sync failed.
+    pub fn sync(&self) -> Result<()> {
+        self.shared.sync.wait_for_all()
+    }
+
+    fn apply_one(&self, mutation: Mutation<'_>) -> Result<Outcome> {
+        let room_bytes = mutation.encoded_bytes_max();
+        self.shared.commit(None, room_bytes, |editor| editor.execute(&mutation))?
+    }
+
+    fn apply_batch(
+        &self,
+        source_position: Option<u64>,
+        mutations: &[Mutation<'_>],
+    ) -> Result<Vec<Result<Outcome>>> {
+        let room_bytes = mutations.iter().map(Mutation::encoded_bytes_max).sum();
+        self.shared.commit(source_position, room_bytes, |editor| {
+            mutations.iter().map(|mutation| editor.execute(mutation)).collect()
+        })
+    }
+}
+
+impl Drop for FollowGraph {
+    fn drop(&mut self) {
+        self.background.stop(&self.shared.signal);
+        self.shared.close();
+    }
+}
+
+/// The largest payload of a frame, so that its length always fits.
+const PAYLOAD_BYTES_MAX: u64 = 1 << 31;
+
+impl Shared {
+    /// The write path, from top to bottom. The order is the promise: room first, because that is
+    /// the last thing that can fail without a trace; then the state, then the log, then the disk.
+    fn commit<R>(
+        &self,
+        source_position: Option<u64>,
+        room_bytes: u64,
+        edit: impl FnOnce(&mut Editor<'_>) -> R,
+    ) -> Result<R> {
+        let mut guard = self.commit.lock();
+        let commit = &mut *guard;
+
+        // 1. Nothing is written after a failed sync or a half-made change.
+        self.refuse_if_latched(commit)?;
+        self.check_source(source_position)?;
+
+        // 2. Room for the largest frame this can become. A full disk is an error here.
+        if room_bytes > PAYLOAD_BYTES_MAX {
+            let message = "a batch of this size; split it";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let sequence = commit.sequence + 1;
+        let room_bytes = frame_bytes(room_bytes as usize + 8) as u64;
+        commit.store.reserve(room_bytes, sequence, &self.sync)?;
+
+        // 3. The state: rules, limits, ids, counts, all in memory.
+        commit.clock = commit.clock.max((self.options.clock)());
+        commit.records.clear();
+        commit.changing = true;
+        let result = {
+            let mut graph = self.state.write();
+            let records = &mut commit.records;
+            let (options, now) = (&self.options, commit.clock);
+            let result = edit(&mut Editor { graph: &mut graph, records, options, now });
+            if records.len() > 0 || source_position.is_some() {
+                graph.commit(sequence, source_position);
+            }
+            result
+        };
+        commit.changing = false;
+        if commit.records.len() == 0 && source_position.is_none() {
+            return Ok(result);
+        }
+
+        // 4. The log: one frame, into memory that is the file.
+        self.append_frame(commit, sequence, self.sync.durable(), source_position);
+        let checkpoint_due = self.is_checkpoint_due(commit);
+        drop(guard);
+
+        // 5. The disk, shared with everybody who waits now.
+        if checkpoint_due {
+            self.signal.request_checkpoint();
+        }
+        if self.options.durability == Durability::Always {
+            self.sync.wait_for(sequence)?;
+        }
+        Ok(result)
+    }
+
+    /// Writes the noted records as the next frame.
+    fn append_frame(
+        &self,
+        commit: &mut Commit,
+        sequence: u64,
+        durable_sequence: u64,
+        source_position: Option<u64>,
+    ) {
+        commit.frame.clear();
+        let records = &commit.records;
+        encode_frame(sequence, durable_sequence, source_position, &mut commit.frame, |out| {
+            records.encode_into(out);
+        });
+        commit.store.append(&commit.frame);
+        commit.sequence = sequence;
+        commit.log_bytes += commit.frame.len() as u64;
+        self.sync.wrote(sequence);
+    }
+
+    fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {
+        if commit.changing {
+            let cause = Error::new(ErrorKind::Latched, "a panic interrupted a commit");
+            self.sync.fail(&cause);
+        }
+        self.sync.failure().map_or(Ok(()), |failure| Err(latched(&failure)))
+    }
+
+    fn check_source(&self, position: Option<u64>) -> Result<()> {
+        let Some(position) = position else {
+            return Ok(());
+        };
+        match self.state.read().position().source_position {
+            Some(stored) if stored >= position => {
+                let message = "a source position was applied already";
+                let error = Error::new(ErrorKind::InvalidArgument, message);
+                Err(error.expected(format!("more than {stored}"), position))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the log has grown enough. Asked again only after as much growth again, so that a
+    /// checkpoint that fails is tried again later, not at once.
+    fn is_checkpoint_due(&self, commit: &mut Commit) -> bool {
+        let due = commit.log_bytes >= commit.checkpoint_due_bytes;
+        if due {
+            let step = self.options.checkpoint_log_bytes.unwrap_or(u64::MAX);
+            commit.checkpoint_due_bytes = commit.log_bytes.saturating_add(step);
+        }
+        due
+    }
+
+    /// Makes everything durable and says so in a last frame, so that the next open need not look
+    /// for a torn tail.
+    fn close(&self) {
+        let mut commit = self.commit.lock();
+        if self.refuse_if_latched(&commit).is_err() || self.sync.wait_for_all().is_err() {
+            return;
+        }
+        let sequence = commit.sequence + 1;
+        commit.records.clear();
+        let frame_bytes = frame_bytes(8) as u64;
+        if commit.log_bytes > 0 && commit.store.reserve(frame_bytes, sequence, &self.sync).is_ok() {
+            self.append_frame(&mut commit, sequence, sequence, None);
+        }
+    }
+}

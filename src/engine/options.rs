@@ -1,0 +1,200 @@
+//! How a graph is opened.
+
+use super::FollowGraph;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{DirectoryStorage, MemoryStorage};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where follow times come from: a function that gives Unix seconds.
+///
+/// The engine never lets time run backwards: when the clock does, the latest time is used again.
+pub type Clock = Arc<dyn Fn() -> u32 + Send + Sync>;
+
+/// When a write call returns, and so what a crash can lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After the commit is on disk. Callers that wait at the same time share one sync. Nothing
+    /// acknowledged is ever lost.
+    Always,
+    /// At once; what was committed is synced in the background at this interval. A killed process
+    /// loses nothing; a machine that loses power loses the last interval at most.
+    Interval(Duration),
+    /// At once, and synced when a segment is full, at checkpoints and on close. A killed process
+    /// loses nothing; a machine that loses power loses what was committed since.
+    Never,
+}
+
+/// How to open a graph.
+///
+/// ```
+/// use followgraph::{Durability, Options};
+/// let graph = Options::new()
+///     .create_missing_accounts(true)
+///     .max_following(5000)
+///     .durability(Durability::Never)
+///     .in_memory()?;
+/// graph.follow("alice", "bob")?;
+/// assert_eq!(graph.counts("bob")?.followers, 1);
+/// # Ok::<(), followgraph::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) create: bool,
+    pub(crate) create_missing_accounts: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) checkpoint_log_bytes: Option<u64>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+}
+
+/// The most entries an account's sets may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) following: u32,
+    pub(crate) followers: u32,
+    pub(crate) mutual: u32,
+}
+
+const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+const SEGMENT_BYTES_MAX: u64 = 1 << 32;
+const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+const SEGMENT_BYTES_IN_MEMORY: u64 = 4 * 1024 * 1024;
+const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// Every commit durable, no limits, accounts must exist to be followed.
+    pub fn new() -> Options {
+        Options {
+            durability: Durability::Always,
+            create: true,
+            create_missing_accounts: false,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            checkpoint_log_bytes: Some(CHECKPOINT_LOG_BYTES_DEFAULT),
+            limits: Limits { following: u32::MAX, followers: u32::MAX, mutual: u32::MAX },
+            clock: Arc::new(system_clock),
+        }
+    }
+
+    /// When a write call returns. Default: [`Durability::Always`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Options {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether to make a graph where there is none. Default: true.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Options {
+        self.create = create;
+        self
+    }
+
+    /// Whether a follow makes the accounts it names, where they do not exist. Default: false.
+    #[must_use]
+    pub fn create_missing_accounts(mut self, create: bool) -> Options {
+        self.create_missing_accounts = create;
+        self
+    }
+
+    /// The size of a log segment in bytes, allocated on disk when it is begun: 64 KiB to 4 GiB,
+    /// rounded up to 4 KiB. Default: 64 MiB (4 MiB in memory).
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Options {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of log since the image start a checkpoint in the background; `None`: only
+    /// [`checkpoint`](FollowGraph::checkpoint) makes one. Default: 256 MiB.
+    #[must_use]
+    pub fn checkpoint_log_bytes(mut self, bytes: Option<u64>) -> Options {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// The most accounts an account may follow. Default: no limit.
+    #[must_use]
+    pub fn max_following(mut self, limit: u32) -> Options {
+        self.limits.following = limit;
+        self
+    }
+
+    /// The most followers an account may have. Default: no limit.
+    #[must_use]
+    pub fn max_followers(mut self, limit: u32) -> Options {
+        self.limits.followers = limit;
+        self
+    }
+
+    /// The most mutual follows an account may have. Default: no limit.
+    #[must_use]
+    pub fn max_mutual(mut self, limit: u32) -> Options {
+        self.limits.mutual = limit;
+        self
+    }
+
+    /// Where follow times come from. Default: the system's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Options {
+        self.clock = clock;
+        self
+    }
+
+    /// Opens the graph in a directory, or makes one there.
+    ///
+    /// Opening maps the newest image, whatever its size, in the same time, and replays the log
+    /// behind it.
+    ///
+    /// # Errors
+    ///
+    /// `InUse` when another process or handle has it open, `NotAGraph` when the directory holds
+    /// other files (or nothing, and `create` is off), `UnsupportedVersion`, `Corrupt` with file
+    /// and offset, `Io`, `DiskFull`, `InvalidArgument` for an option out of range.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<FollowGraph> {
+        let options = self.checked()?;
+        let storage = DirectoryStorage::open(directory.as_ref(), options.create)?;
+        FollowGraph::start(Arc::new(storage), options)
+    }
+
+    /// Makes an empty graph in memory. It has everything but durability;
+    /// [`backup`](FollowGraph::backup) writes it to a directory.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for an option out of range.
+    pub fn in_memory(mut self) -> Result<FollowGraph> {
+        self.durability = Durability::Never;
+        self.segment_bytes = self.segment_bytes.min(SEGMENT_BYTES_IN_MEMORY);
+        let options = self.checked()?;
+        FollowGraph::start(Arc::new(MemoryStorage::default()), options)
+    }
+
+    fn checked(mut self) -> Result<Options> {
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            return Err(Error::new(ErrorKind::InvalidArgument, "segment_bytes").expected(
+                format!("{SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
+                self.segment_bytes,
+            ));
+        }
+        if self.durability == Durability::Interval(Duration::ZERO) {
+            let message = "an interval of zero; use Durability::Always";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.segment_bytes = self.segment_bytes.next_multiple_of(4096);
+        Ok(self)
+    }
+}
+
+fn system_clock() -> u32 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,344 @@
+//! Questions. None of them waits for a disk or for a commit; each sees one moment.
+
+use super::FollowGraph;
+use crate::adjacency::EdgeKey;
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Graph;
+use crate::list::{Cursor, Entry, List, ListKind, Page};
+use crate::types::{AccountId, Counts, KnownFollowers, Relation};
+
+impl FollowGraph {
+    // ---- accounts ------------------------------------------------------------------------
+
+    /// The id of an account.
+    ///
+    /// Cost: one hash, one bucket of the index, one record.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// let id = graph.account_id("alice")?;
+    /// assert_eq!(graph.account_name(id)?, "alice");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn account_id(&self, name: &str) -> Result<AccountId> {
+        self.shared.state.read().resolve(name).map(AccountId)
+    }
+
+    /// The name of an account.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`.
+    pub fn account_name(&self, id: AccountId) -> Result<String> {
+        self.shared.state.read().name(id.0).map(str::to_owned)
+    }
+
+    /// Up to `limit` accounts with an id above `after`, ascending: to walk through all of them.
+    ///
+    /// Cost: one record for each id looked at.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// let first = graph.accounts(None, 1);
+    /// let second = graph.accounts(first.last().map(|(id, _)| *id), 1);
+    /// assert_eq!(second[0].1, "bob");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn accounts(&self, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, String)> {
+        let graph = self.shared.state.read();
+        let first = after.map_or(0, |id| id.0.saturating_add(1));
+        (first..graph.accounts().len())
+            .filter_map(|id| Some((AccountId(id), graph.accounts().name(id)?.to_owned())))
+            .take(limit)
+            .collect()
+    }
+
+    // ---- counts --------------------------------------------------------------------------
+
+    /// The counts of an account. They equal the lengths of its lists, always.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`, `ForeignAccount`.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// assert_eq!(graph.counts("alice")?.followers, 0);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn counts(&self, name: &str) -> Result<Counts> {
+        let graph = self.shared.state.read();
+        graph.resolve(name).and_then(|id| graph.counts(id)).map_err(|error| error.about(name))
+    }
+
+    /// The counts of an account.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `ForeignAccount`.
+    pub fn counts_by_id(&self, id: AccountId) -> Result<Counts> {
+        self.shared.state.read().counts(id.0)
+    }
+
+    /// The counts of many accounts at one moment: one result for each name, in the order asked,
+    /// duplicates kept. An account that is unknown or malformed is its own error and nobody
+    /// else's: unknown is not zero.
+    ///
+    /// Cost: two cache misses an account, which a batch overlaps.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// graph.follow("alice", "bob")?;
+    /// let results = graph.batch_counts(&["bob", "nobody", "bob"]);
+    /// assert_eq!(results[0].as_ref().unwrap().followers, 1);
+    /// assert!(results[1].is_err());
+    /// assert_eq!(results.len(), 3);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn batch_counts<S: AsRef<str>>(&self, names: &[S]) -> Vec<Result<Counts>> {
+        let mut results = Vec::with_capacity(names.len());
+        self.batch_counts_into(names, &mut results);
+        results
+    }
+
+    /// [`batch_counts`](FollowGraph::batch_counts) into a buffer of the caller's, which is cleared
+    /// first. Allocates nothing when the buffer has the room, not even for errors.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// let mut results = Vec::with_capacity(20);
+    /// graph.batch_counts_into(&["alice", "bob"], &mut results);
+    /// assert!(results[0].is_ok() && results[1].is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn batch_counts_into<S: AsRef<str>>(&self, names: &[S], results: &mut Vec<Result<Counts>>) {
+        results.clear();
+        self.shared.state.read().batch_counts(names, results);
+    }
+
+    /// [`batch_counts`](FollowGraph::batch_counts) for callers that keep ids.
+    pub fn batch_counts_by_id(&self, ids: &[AccountId]) -> Vec<Result<Counts>> {
+        let graph = self.shared.state.read();
+        ids.iter().for_each(|id| graph.accounts().prefetch_record(id.0));
+        ids.iter().map(|id| graph.counts(id.0)).collect()
+    }
+
+    // ---- relations -----------------------------------------------------------------------
+
+    /// How an account stands to another. To itself: neither way.
+    ///
+    /// Cost: two membership tests, logarithmic in the smaller of the two degrees.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`; `ForeignAccount` when both are foreign.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// graph.follow("alice", "bob")?;
+    /// let relation = graph.relation("alice", "bob")?;
+    /// assert!(relation.following && !relation.followed_by);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn relation(&self, name: &str, other: &str) -> Result<Relation> {
+        let graph = self.shared.state.read();
+        let (id, other) = (graph.resolve(name)?, graph.resolve(other)?);
+        relation(&graph, id, other)
+    }
+
+    /// How an account stands to another.
+    ///
+    /// # Errors
+    ///
+    /// As [`relation`](FollowGraph::relation).
+    pub fn relation_by_id(&self, id: AccountId, other: AccountId) -> Result<Relation> {
+        relation(&self.shared.state.read(), id.0, other.0)
+    }
+
+    /// How an account stands to many others at one moment: one result for each, in order.
+    ///
+    /// # Errors
+    ///
+    /// As a whole only when `name` itself has no account.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// graph.follow("bob", "alice")?;
+    /// let relations = graph.batch_relations("alice", &["bob", "nobody"])?;
+    /// assert!(relations[0].as_ref().unwrap().followed_by);
+    /// assert!(relations[1].is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn batch_relations<S: AsRef<str>>(
+        &self,
+        name: &str,
+        others: &[S],
+    ) -> Result<Vec<Result<Relation>>> {
+        let graph = self.shared.state.read();
+        let id = graph.resolve(name)?;
+        let relate = |other: &S| relation(&graph, id, graph.resolve(other.as_ref())?);
+        Ok(others.iter().map(relate).collect())
+    }
+
+    // ---- lists ---------------------------------------------------------------------------
+
+    /// A page of the accounts that follow this one, newest first.
+    ///
+    /// Cost: logarithmic to find the place, then constant for each entry.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`, `ForeignAccount`, `InvalidCursor` for a cursor of another
+    /// list, `InvalidArgument` for a limit of 0.
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Page};
+    /// let graph = FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.add_account("bob")?;
+    /// graph.follow("alice", "bob")?;
+    /// assert_eq!(graph.followers("bob", Page::first(100))?.entries[0].account, "alice");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn followers(&self, name: &str, page: Page) -> Result<List> {
+        self.list(self.account_id(name)?, ListKind::Followers, page)
+    }
+
+    /// A page of the accounts this one follows, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](FollowGraph::followers).
+    pub fn following(&self, name: &str, page: Page) -> Result<List> {
+        self.list(self.account_id(name)?, ListKind::Following, page)
+    }
+
+    /// A page of the accounts this one follows and is followed by, in the order of
+    /// [`following`](FollowGraph::following).
+    ///
+    /// Cost: one membership test for each account followed between the entries.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](FollowGraph::followers).
+    pub fn mutuals(&self, name: &str, page: Page) -> Result<List> {
+        self.list(self.account_id(name)?, ListKind::Mutual, page)
+    }
+
+    /// [`followers`](FollowGraph::followers) for callers that keep ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](FollowGraph::followers).
+    pub fn followers_by_id(&self, id: AccountId, page: Page) -> Result<List> {
+        self.list(id, ListKind::Followers, page)
+    }
+
+    /// [`following`](FollowGraph::following) for callers that keep ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](FollowGraph::followers).
+    pub fn following_by_id(&self, id: AccountId, page: Page) -> Result<List> {
+        self.list(id, ListKind::Following, page)
+    }
+
+    /// [`mutuals`](FollowGraph::mutuals) for callers that keep ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](FollowGraph::followers).
+    pub fn mutuals_by_id(&self, id: AccountId, page: Page) -> Result<List> {
+        self.list(id, ListKind::Mutual, page)
+    }
+
+    /// A long search for mutuals goes on in steps, and lets writers in between: the keys make a
+    /// page right across steps just as cursors make a list right across pages.
+    fn list(&self, id: AccountId, kind: ListKind, page: Page) -> Result<List> {
+        if page.limit == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a page has at least one entry"));
+        }
+        let mut below = page.cursor.map(|cursor| cursor.below(id.0, kind)).transpose()?;
+        // One more than asked for tells whether there is a next page.
+        let wanted = page.limit.saturating_add(1);
+        let mut keys: Vec<EdgeKey> = Vec::new();
+        let mut list = List::default();
+        loop {
+            let graph = self.shared.state.read();
+            let named = keys.len();
+            below = graph.page(id.0, kind, below, wanted - keys.len(), &mut keys)?;
+            for key in keys[named..].iter().take(page.limit - list.entries.len()) {
+                list.entries.push(Entry {
+                    account: graph.name(key.id)?.to_owned(),
+                    account_id: AccountId(key.id),
+                    followed_at: key.at,
+                });
+            }
+            if below.is_none() {
+                break;
+            }
+        }
+        if keys.len() == wanted {
+            list.next = Some(Cursor::new(id.0, kind, keys[page.limit - 1]));
+        }
+        Ok(list)
+    }
+
+    /// For each target: of the accounts `viewer` follows, how many follow the target, and the
+    /// names of the first few. All at one moment.
+    ///
+    /// Cost: an intersection of two sets for each target, at most linear in the smaller one.
+    ///
+    /// # Errors
+    ///
+    /// As a whole only when `viewer` has no account here.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// for name in ["viewer", "friend", "star"] {
+    ///     graph.add_account(name)?;
+    /// }
+    /// graph.follow("viewer", "friend")?;
+    /// graph.follow("friend", "star")?;
+    /// let known = graph.known_followers("viewer", &["star", "nobody"])?;
+    /// assert_eq!(known[0].as_ref().unwrap().first, ["friend"]);
+    /// assert!(known[1].is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn known_followers<S: AsRef<str>>(
+        &self,
+        viewer: &str,
+        targets: &[S],
+    ) -> Result<Vec<Result<KnownFollowers>>> {
+        let graph = self.shared.state.read();
+        let viewer = graph.resolve(viewer)?;
+        graph.lists(viewer)?;
+        let ids: Vec<Result<u32>> =
+            targets.iter().map(|target| graph.resolve(target.as_ref())).collect();
+        ids.iter().flatten().for_each(|&id| graph.prefetch_lists(id));
+        let answer = |id: Result<u32>| graph.known_followers(viewer, id?);
+        Ok(ids.into_iter().map(answer).collect())
+    }
+}
+
+fn relation(graph: &Graph, id: u32, other: u32) -> Result<Relation> {
+    if id == other {
+        return graph.check_exists(id).map(|()| Relation::default());
+    }
+    graph.relation(id, other)
+}

@@ -1,0 +1,256 @@
+//! The one error of the crate: a small kind to branch on, and a context to show.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong, to branch on.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// A user name is empty, longer than 255 bytes, or holds a control character.
+    InvalidName,
+    /// The account does not exist, or was removed.
+    UnknownAccount,
+    /// An account was asked to follow itself.
+    SelfFollow,
+    /// The account's sets are kept by another node; its counts and lists are not known here.
+    ForeignAccount,
+    /// The follower already follows as many accounts as `max_following` allows.
+    FollowingLimit,
+    /// The account to follow already has as many followers as `max_followers` allows.
+    FollowersLimit,
+    /// The follower already has as many mutual follows as `max_mutual` allows.
+    FollowerMutualLimit,
+    /// The account to follow already has as many mutual follows as `max_mutual` allows.
+    FollowedMutualLimit,
+    /// The page cursor was not made by this list.
+    InvalidCursor,
+    /// An argument or option is outside what it may be.
+    InvalidArgument,
+    /// Another process (or another handle of this one) has the graph open.
+    InUse,
+    /// The directory holds files, but no follow graph.
+    NotAGraph,
+    /// The file was written by a newer version of this crate.
+    UnsupportedVersion,
+    /// Bytes on disk are not what was written. Nothing was changed.
+    Corrupt,
+    /// The operating system refused an operation on a file.
+    Io,
+    /// The disk has no room left. Nothing was changed.
+    DiskFull,
+    /// An earlier write or sync failed, so writes are refused until the graph is opened again.
+    Latched,
+    /// A checkpoint or `verify` found counters and sets that disagree.
+    AuditFailed,
+}
+
+/// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
+///
+/// An error without context (as `batch_counts` gives for an unknown account) owns no memory, so a
+/// batch of misses allocates nothing.
+///
+/// ```
+/// use followgraph::{ErrorKind, FollowGraph};
+/// let graph = FollowGraph::in_memory();
+/// let error = graph.counts("nobody").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::UnknownAccount);
+/// assert_eq!(error.to_string(), "unknown account: \"nobody\"");
+/// ```
+#[derive(Clone)]
+pub struct Error {
+    kind: ErrorKind,
+    context: Option<Box<Context>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Context {
+    message: String,
+    path: Option<PathBuf>,
+    offset_bytes: Option<u64>,
+    expected: Option<String>,
+    got: Option<String>,
+}
+
+impl Error {
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The file or directory the error is about, where there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.context.as_ref()?.path.as_deref()
+    }
+
+    /// The byte offset in [`path`](Error::path) the error is about, where there is one.
+    pub fn offset_bytes(&self) -> Option<u64> {
+        self.context.as_ref()?.offset_bytes
+    }
+
+    /// An error that owns no memory: the caller knows what it asked for.
+    pub(crate) const fn bare(kind: ErrorKind) -> Error {
+        Error { kind, context: None }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        let context = Context { message: message.into(), ..Context::default() };
+        Error { kind, context: Some(Box::new(context)) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn corrupt(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Corrupt, message)
+    }
+
+    /// Wraps what the operating system said; a full disk has a kind of its own.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn io(action: &str, path: &Path, source: &std::io::Error) -> Error {
+        use std::io::ErrorKind as Io;
+        let full = matches!(source.kind(), Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge);
+        let kind = if full { ErrorKind::DiskFull } else { ErrorKind::Io };
+        let advice = match source.kind() {
+            _ if full => "; free some space and try again",
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => {
+                "; the directory must be writable by this process"
+            }
+            _ => "",
+        };
+        Error::new(kind, format!("cannot {action}: {source}{advice}")).at_path(path)
+    }
+
+    #[cold]
+    pub(crate) fn at_path(mut self, path: &Path) -> Error {
+        self.context_mut().path.get_or_insert_with(|| path.to_owned());
+        self
+    }
+
+    #[cold]
+    pub(crate) fn at_offset(mut self, offset_bytes: u64) -> Error {
+        self.context_mut().offset_bytes.get_or_insert(offset_bytes);
+        self
+    }
+
+    #[cold]
+    pub(crate) fn expected(mut self, expected: impl fmt::Display, got: impl fmt::Display) -> Error {
+        let context = self.context_mut();
+        context.expected = Some(expected.to_string());
+        context.got = Some(got.to_string());
+        self
+    }
+
+    /// Names the account an otherwise bare error is about.
+    #[cold]
+    pub(crate) fn about(mut self, name: &str) -> Error {
+        let context = self.context_mut();
+        if context.message.is_empty() {
+            context.message = format!("{name:?}");
+        }
+        self
+    }
+
+    fn context_mut(&mut self) -> &mut Context {
+        self.context.get_or_insert_default()
+    }
+}
+
+impl ErrorKind {
+    /// The sentence that stands for the kind, used where an error has no words of its own.
+    fn describe(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidName => {
+                "invalid name (1 to 255 bytes of UTF-8 without control characters)"
+            }
+            ErrorKind::UnknownAccount => "unknown account",
+            ErrorKind::SelfFollow => "an account cannot follow itself",
+            ErrorKind::ForeignAccount => "the account's sets are on another node",
+            ErrorKind::FollowingLimit => "the follower's following limit is reached",
+            ErrorKind::FollowersLimit => "the followed account's follower limit is reached",
+            ErrorKind::FollowerMutualLimit => "the follower's mutual limit is reached",
+            ErrorKind::FollowedMutualLimit => "the followed account's mutual limit is reached",
+            ErrorKind::InvalidCursor => "the cursor does not belong to this list",
+            ErrorKind::InvalidArgument => "invalid argument",
+            ErrorKind::InUse => "the graph is open elsewhere",
+            ErrorKind::NotAGraph => "not a follow graph",
+            ErrorKind::UnsupportedVersion => "written by a newer version of followgraph",
+            ErrorKind::Corrupt => "corrupt data",
+            ErrorKind::Io => "input or output failed",
+            ErrorKind::DiskFull => "the disk is full",
+            ErrorKind::Latched => "writes are refused since an earlier one failed",
+            ErrorKind::AuditFailed => "counters and sets disagree",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.describe())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.kind.describe())?;
+        let Some(context) = &self.context else {
+            return Ok(());
+        };
+        if !context.message.is_empty() {
+            write!(formatter, ": {}", context.message)?;
+        }
+        if let Some(path) = &context.path {
+            write!(formatter, ": {}", path.display())?;
+        }
+        if let Some(offset_bytes) = context.offset_bytes {
+            write!(formatter, " at byte {offset_bytes}")?;
+        }
+        if let (Some(expected), Some(got)) = (&context.expected, &context.got) {
+            write!(formatter, " (expected {expected}, got {got})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Error({:?}: {self})", self.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Error {
+        Error::bare(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_expected_and_got() {
+        let error = Error::corrupt("frame checksum")
+            .at_path(Path::new("/g/log-1"))
+            .at_offset(64)
+            .expected(1, 2);
+        let shown = "corrupt data: frame checksum: /g/log-1 at byte 64 (expected 1, got 2)";
+        assert_eq!(error.to_string(), shown);
+        assert_eq!(error.offset_bytes(), Some(64));
+    }
+
+    #[test]
+    fn a_full_disk_has_its_own_kind_and_advice() {
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::io("write", Path::new("/g"), &source);
+        assert_eq!(error.kind(), ErrorKind::DiskFull);
+        assert!(error.to_string().contains("free some space"));
+    }
+}

@@ -1,0 +1,340 @@
+//! What the files are made of: records and their codec, every magic, version, limit and file name.
+//!
+//! `docs/format.md` describes the same bytes in prose; golden vectors in the tests tie the two.
+
+use crate::error::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+/// The version of both file formats, checked on open.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The first bytes of an image.
+pub(crate) const IMAGE_MAGIC: [u8; 8] = *b"FGIMAGE\n";
+/// The first bytes of a log segment.
+pub(crate) const LOG_MAGIC: [u8; 8] = *b"FGLOGSG\n";
+/// The name of the advisory lock file.
+pub(crate) const LOCK_FILE_NAME: &str = "lock";
+/// The longest name, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+/// One more than the largest account id: the all-ones pattern stays free.
+pub(crate) const ACCOUNT_COUNT_MAX: u32 = u32::MAX;
+/// Stored where a frame or image carries no source position.
+pub(crate) const NO_SOURCE_POSITION: u64 = u64::MAX;
+
+/// The name of the image that covers the log up to `sequence`.
+pub(crate) fn image_file_name(sequence: u64) -> String {
+    format!("image-{sequence:016x}.fgi")
+}
+
+/// The name of the log segment whose first frame is `first_sequence`.
+pub(crate) fn log_file_name(first_sequence: u64) -> String {
+    format!("log-{first_sequence:016x}.fgl")
+}
+
+/// What a file of a graph directory is, told by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    /// An image that covers this sequence number.
+    Image(u64),
+    /// A log segment that begins with this sequence number.
+    Log(u64),
+    /// Something unfinished that nothing refers to.
+    Temporary,
+    /// The advisory lock.
+    Lock,
+    /// Not ours.
+    Foreign,
+}
+
+/// Tells a file by its name.
+pub(crate) fn file_kind(name: &str) -> FileKind {
+    let number = |prefix: &str, suffix: &str| {
+        let digits = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        let canonical = digits.len() == 16 && !digits.bytes().any(|byte| byte.is_ascii_uppercase());
+        canonical.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    };
+    if let Some(sequence) = number("image-", ".fgi") {
+        FileKind::Image(sequence)
+    } else if let Some(sequence) = number("log-", ".fgl") {
+        FileKind::Log(sequence)
+    } else if name.ends_with(".tmp") {
+        FileKind::Temporary
+    } else if name == LOCK_FILE_NAME {
+        FileKind::Lock
+    } else {
+        FileKind::Foreign
+    }
+}
+
+/// Refuses names that are empty, too long, or hold control characters.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = name.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let clean = plain || !name.chars().any(char::is_control);
+    if clean && (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        Ok(())
+    } else {
+        Err(Error::bare(ErrorKind::InvalidName))
+    }
+}
+
+/// Who a graph is: its random id, and the random key of its hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Tells this graph's files from those of another.
+    pub(crate) graph_id: [u8; 16],
+    /// The key of the name hash and of the fingerprint. Names come from strangers, who cannot
+    /// build collisions without it.
+    pub(crate) key: [u8; 16],
+}
+
+impl Identity {
+    /// The keyed hash of a name: SipHash-1-3.
+    #[inline]
+    pub(crate) fn name_hash(&self, name: &str) -> u64 {
+        SipHasher13::new_with_key(&self.key).hash(name.as_bytes())
+    }
+
+    /// The keyed hash of one follow, summed into the fingerprint of a graph.
+    #[inline]
+    pub(crate) fn follow_hash(&self, from: u32, to: u32) -> u64 {
+        let (low, high) = self.key.split_at(8);
+        let word =
+            |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
+        let edge = u64::from(from) << 32 | u64::from(to);
+        let first = fold_multiply(edge ^ word(low), 0x9e37_79b9_7f4a_7c15);
+        fold_multiply(first ^ word(high), 0xd6e8_feb8_6659_fd93)
+    }
+}
+
+/// Both halves of a 128-bit product, combined.
+#[inline]
+fn fold_multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// What changed, in dense ids: the only thing the state accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Record<'a> {
+    /// The next account id was given to a name.
+    AccountAdded {
+        /// The id, one more than the last one given.
+        id: u32,
+        /// The name, valid and not in use.
+        name: &'a str,
+        /// Whether its sets are on another node.
+        foreign: bool,
+    },
+    /// An account went, with all its follows.
+    AccountRemoved {
+        /// Its id, which is never given again.
+        id: u32,
+    },
+    /// `from` began to follow `to`.
+    Followed {
+        /// The follower.
+        from: u32,
+        /// The followed.
+        to: u32,
+        /// When, in Unix seconds.
+        at: u32,
+        /// Whether the caller gave the time. If not, the clock did, and it never goes back.
+        given: bool,
+    },
+    /// `from` no longer follows `to`.
+    Unfollowed {
+        /// The former follower.
+        from: u32,
+        /// The formerly followed.
+        to: u32,
+    },
+}
+
+const CODEC: bincode::config::Configuration = bincode::config::standard();
+
+/// The records of one frame, encoded: their number, then one after the other.
+///
+/// These are the bytes of `bincode`'s standard configuration for a list of [`Record`]s.
+#[derive(Default)]
+pub(crate) struct RecordList {
+    count: u32,
+    encoded: Vec<u8>,
+}
+
+impl RecordList {
+    /// Appends a record.
+    pub(crate) fn push(&mut self, record: &Record<'_>) {
+        bincode::serde::encode_into_std_write(record, &mut self.encoded, CODEC)
+            .expect("a vector takes every byte and a record has no type bincode refuses");
+        self.count += 1;
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets the records and keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+        self.encoded.clear();
+    }
+
+    /// Appends the payload of a frame to `out`.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        bincode::serde::encode_into_std_write(self.count, &mut *out, CODEC)
+            .expect("a vector takes every byte");
+        out.extend_from_slice(&self.encoded);
+    }
+}
+
+/// An upper bound of the encoded size of a record: tag, three numbers, and a name.
+pub(crate) const RECORD_BYTES_MAX: usize = 1 + 3 * 5 + 5 + NAME_BYTES_MAX;
+
+/// Walks the records of a frame's payload.
+pub(crate) struct RecordReader<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> RecordReader<'a> {
+    /// Reads the number of records.
+    pub(crate) fn new(payload: &'a [u8]) -> Result<RecordReader<'a>> {
+        let mut reader = RecordReader { rest: payload, left: 0 };
+        reader.left = reader.take::<u32>()?;
+        Ok(reader)
+    }
+
+    /// How many records are still to come, as the payload says.
+    pub(crate) fn remaining(&self) -> u32 {
+        self.left
+    }
+
+    /// The next record, or `None` at the end. Bytes left over there are an error.
+    pub(crate) fn next_record(&mut self) -> Result<Option<Record<'a>>> {
+        if self.left == 0 {
+            return if self.rest.is_empty() {
+                Ok(None)
+            } else {
+                Err(Error::corrupt("bytes after the last record of a frame"))
+            };
+        }
+        self.left -= 1;
+        self.take::<Record<'a>>().map(Some)
+    }
+
+    fn take<T: Deserialize<'a>>(&mut self) -> Result<T> {
+        let (value, used_bytes) = bincode::serde::borrow_decode_from_slice(self.rest, CODEC)
+            .map_err(|source| Error::corrupt(format!("a record does not decode: {source}")))?;
+        self.rest = self.rest.get(used_bytes..).unwrap_or_default();
+        Ok(value)
+    }
+}
+
+/// Reads a little-endian `u32`; the caller has checked the bounds.
+#[inline]
+pub(crate) fn read_u32(bytes: &[u8], offset_bytes: usize) -> u32 {
+    let field = bytes[offset_bytes..offset_bytes + 4].try_into().expect("four bytes");
+    u32::from_le_bytes(field)
+}
+
+/// Reads a little-endian `u64`; the caller has checked the bounds.
+#[inline]
+pub(crate) fn read_u64(bytes: &[u8], offset_bytes: usize) -> u64 {
+    let field = bytes[offset_bytes..offset_bytes + 8].try_into().expect("eight bytes");
+    u64::from_le_bytes(field)
+}
+
+/// Writes a little-endian `u32`.
+#[inline]
+pub(crate) fn write_u32(bytes: &mut [u8], offset_bytes: usize, value: u32) {
+    bytes[offset_bytes..offset_bytes + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Writes a little-endian `u64`.
+#[inline]
+pub(crate) fn write_u64(bytes: &mut [u8], offset_bytes: usize, value: u64) {
+    bytes[offset_bytes..offset_bytes + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(records: &[Record<'_>]) -> Vec<u8> {
+        let mut list = RecordList::default();
+        records.iter().for_each(|record| list.push(record));
+        let mut bytes = Vec::new();
+        list.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Golden vectors: these bytes are in files in the field and may never change.
+    #[test]
+    fn the_bytes_of_every_record_are_pinned() {
+        let added = Record::AccountAdded { id: 7, name: "bob", foreign: true };
+        assert_eq!(encoded(&[added]), [1, 0, 7, 3, b'b', b'o', b'b', 1]);
+        assert_eq!(encoded(&[Record::AccountRemoved { id: 300 }]), [1, 1, 251, 44, 1]);
+        let followed = Record::Followed { from: 1, to: 250, at: 1_702_262_118, given: true };
+        assert_eq!(encoded(&[followed]), [1, 2, 1, 250, 252, 0x66, 0x75, 0x76, 0x65, 1]);
+        let unfollowed = Record::Unfollowed { from: 70_000, to: 2 };
+        assert_eq!(encoded(&[unfollowed]), [1, 3, 252, 0x70, 0x11, 1, 0, 2]);
+        assert_eq!(encoded(&[]), [0]);
+    }
+
+    #[test]
+    fn a_list_is_what_bincode_makes_of_a_vector() {
+        let records = vec![
+            Record::AccountAdded { id: 0, name: "a", foreign: false },
+            Record::Followed { from: 0, to: 9, at: 5, given: false },
+        ];
+        let whole = bincode::serde::encode_to_vec(&records, CODEC).expect("encodes");
+        assert_eq!(encoded(&records), whole);
+        let mut reader = RecordReader::new(&whole).expect("decodes");
+        for record in &records {
+            assert_eq!(reader.next_record().expect("decodes"), Some(*record));
+        }
+        assert_eq!(reader.next_record().expect("ends"), None);
+    }
+
+    #[test]
+    fn hostile_payloads_are_errors() {
+        let mut whole = encoded(&[Record::Followed { from: 1, to: 2, at: 3, given: false }]);
+        whole.push(0);
+        let mut reader = RecordReader::new(&whole).expect("the count decodes");
+        assert!(reader.next_record().is_ok());
+        assert_eq!(reader.next_record().unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(RecordReader::new(&[]).is_err());
+        let mut reader =
+            RecordReader::new(&[1, 0, 0, 253, 255, 255, 255, 255, 255]).expect("count");
+        assert!(reader.next_record().is_err());
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["a", "two words", "żółw", &"x".repeat(255)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "\u{7f}", "\u{85}", &"x".repeat(256)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn file_names_tell_what_they_hold() {
+        assert_eq!(file_kind(&image_file_name(255)), FileKind::Image(255));
+        assert_eq!(file_kind(&log_file_name(1)), FileKind::Log(1));
+        assert_eq!(file_kind("image-ff.fgi"), FileKind::Foreign);
+        assert_eq!(file_kind("image-00000000000000FF.fgi"), FileKind::Foreign);
+        assert_eq!(file_kind("x.tmp"), FileKind::Temporary);
+        assert_eq!(file_kind("notes.txt"), FileKind::Foreign);
+    }
+
+    #[test]
+    fn hashes_are_pinned() {
+        let key = *b"0123456789abcdef";
+        let identity = Identity { graph_id: [0; 16], key };
+        assert_eq!(identity.name_hash("alice"), identity.name_hash("alice"));
+        assert_ne!(identity.follow_hash(1, 2), identity.follow_hash(2, 1));
+    }
+}

@@ -1,0 +1,310 @@
+//! What the end of a log means: a decision table.
+//!
+//! Recovery walks the frames behind the image. Wherever the walk meets something, exactly one row
+//! of the table fits, and the row decides. `docs/recovery.md` argues each row; `tests` below and
+//! the recovery suite have one test for each.
+//!
+//! | row | what lies at the place of frame `e` | and | decision |
+//! |---|---|---|---|
+//! | A | a whole frame with sequence `e` | | take it |
+//! | B | a whole frame with another sequence | | corrupt |
+//! | C | zeros to the end of the segment | it is the last segment | the log ends here |
+//! | D | zeros to the end of the segment | the next segment begins with `e` | go on there |
+//! | E | anything else | something later claims `e` was durable | corrupt |
+//! | F | anything else | nothing later claims that | torn: cut here |
+//!
+//! "Anything else" is a broken frame, zeros with something behind them, or a next segment that
+//! begins with a later sequence. "Something later" is a whole frame or a segment header: each
+//! carries the highest sequence number known durable when it was written. Before the walk, a
+//! first segment that begins behind the image's end is corruption (row G: frames are missing), and
+//! so are a segment whose header contradicts its name or its graph, and one that begins before
+//! its predecessor ends (row H).
+
+use crate::error::{Error, Result};
+use crate::format::log_file_name;
+use crate::graph::Graph;
+use crate::log::{FRAME_HEADER_BYTES, Found, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan};
+use crate::storage::{Bytes, Storage};
+use crate::types::Recovery;
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// A whole frame with the expected sequence.
+    A,
+    /// A whole frame with another sequence.
+    B,
+    /// Zeros at the end of the last segment.
+    C,
+    /// Zeros at the end of a segment whose successor goes on.
+    D,
+    /// Damage below what was known durable.
+    E,
+    /// A torn tail.
+    F,
+}
+
+/// What the walk sees at one place, reduced to what the table asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// A whole frame: whether its sequence is the expected one.
+    pub(crate) whole_frame: Option<bool>,
+    /// Nothing but zeros up to the end of the segment.
+    pub(crate) zeros_to_end: bool,
+    /// The next segment: whether it begins with the expected sequence.
+    pub(crate) next_segment: Option<bool>,
+    /// Something later claims that the expected sequence was durable.
+    pub(crate) claimed_durable: bool,
+}
+
+/// The row that fits. Total: every sight has exactly one.
+pub(crate) fn decide(sight: Sight) -> Row {
+    match sight {
+        Sight { whole_frame: Some(true), .. } => Row::A,
+        Sight { whole_frame: Some(false), .. } => Row::B,
+        Sight { zeros_to_end: true, next_segment: None, .. } => Row::C,
+        Sight { zeros_to_end: true, next_segment: Some(true), .. } => Row::D,
+        Sight { claimed_durable: true, .. } => Row::E,
+        Sight { claimed_durable: false, .. } => Row::F,
+    }
+}
+
+/// A segment found in the directory, mapped and with its header checked.
+pub(crate) struct SegmentView {
+    /// Its header.
+    pub(crate) header: SegmentHeader,
+    /// Its bytes: shorter than the header says where the file was cut.
+    pub(crate) bytes: Bytes,
+}
+
+impl SegmentView {
+    /// Maps the first `len_bytes` of the segment that begins with `first_sequence`. Row H: its
+    /// header must agree with its name and its graph.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        first_sequence: u64,
+        len_bytes: u64,
+        graph_id: [u8; 16],
+    ) -> Result<SegmentView> {
+        let name = log_file_name(first_sequence);
+        let path = storage.path(&name);
+        let bytes = storage.map(&name, len_bytes)?;
+        let header = SegmentHeader::decode(&bytes).map_err(|error| error.at_path(&path))?;
+        if header.graph_id != graph_id {
+            let message = "the log segment belongs to another graph; move it away";
+            return Err(Error::corrupt(message).at_path(&path).at_offset(16));
+        }
+        if header.first_sequence != first_sequence {
+            return Err(Error::corrupt("the log segment begins elsewhere than its name says")
+                .at_path(&path)
+                .at_offset(32)
+                .expected(first_sequence, header.first_sequence));
+        }
+        if (bytes.len() as u64) > header.segment_bytes {
+            return Err(Error::corrupt("the log segment is longer than its header says")
+                .at_path(&path)
+                .expected(header.segment_bytes, bytes.len()));
+        }
+        Ok(SegmentView { header, bytes })
+    }
+
+    fn zeros_from(&self, offset_bytes: u64) -> bool {
+        self.bytes.get(offset_bytes as usize..).unwrap_or_default().iter().all(|&byte| byte == 0)
+    }
+}
+
+/// A place in the log: where a walk begins, and where it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    /// Which of the segments, by position.
+    pub(crate) segment: usize,
+    /// Where in it.
+    pub(crate) offset_bytes: u64,
+    /// The sequence number of the frame that belongs there.
+    pub(crate) sequence: u64,
+    /// Where in that segment the bytes end that were cut; 0 when none were.
+    pub(crate) cut_end_bytes: u64,
+}
+
+impl LogPlace {
+    /// The first frame of the first segment. Rows G and H: there must be one, and it must hold the
+    /// frame after the graph's last.
+    pub(crate) fn first(
+        storage: &dyn Storage,
+        graph: &Graph,
+        segments: &[SegmentView],
+    ) -> Result<LogPlace> {
+        let next = graph.position().sequence + 1;
+        let sequence = segments.first().map(|first| first.header.first_sequence);
+        match sequence {
+            Some(sequence) if sequence <= next => {
+                let offset_bytes = SEGMENT_HEADER_BYTES;
+                Ok(LogPlace { segment: 0, offset_bytes, sequence, cut_end_bytes: 0 })
+            }
+            Some(sequence) => Err(Error::corrupt("log segments before this one are missing")
+                .at_path(&storage.path(&log_file_name(sequence)))
+                .expected(log_file_name(next), log_file_name(sequence))),
+            None => Err(Error::corrupt("the log segment after the image is missing")
+                .at_path(&storage.path(&log_file_name(next)))),
+        }
+    }
+}
+
+/// Replays the segments over the graph from `start`, as far as the table lets it, and says where
+/// the log ends. Reads only.
+pub(crate) fn replay(
+    storage: &dyn Storage,
+    graph: &mut Graph,
+    segments: &[SegmentView],
+    start: LogPlace,
+) -> Result<(LogPlace, Recovery)> {
+    let mut recovery = Recovery::default();
+    let mut closed = false;
+    let LogPlace { segment: mut number, mut offset_bytes, sequence: mut expected, .. } = start;
+    loop {
+        let segment = &segments[number];
+        let found = examine(&segment.bytes, offset_bytes);
+        let place = |cut_end_bytes| LogPlace {
+            segment: number,
+            offset_bytes,
+            sequence: expected,
+            cut_end_bytes,
+        };
+        let here = |error: Error| {
+            let path = storage.path(&log_file_name(segment.header.first_sequence));
+            error.at_path(&path).at_offset(offset_bytes)
+        };
+        match decide(look(segments, place(0), found, closed)) {
+            Row::A => {
+                let Found::Whole(frame) = found else { unreachable!("row A is a whole frame") };
+                if expected > graph.position().sequence {
+                    recovery.replayed_records += graph.replay(&frame).map_err(here)?;
+                    recovery.replayed_frames += 1;
+                }
+                expected += 1;
+                offset_bytes += frame.frame_bytes;
+                closed = frame.is_closing();
+            }
+            Row::B => {
+                let Found::Whole(frame) = found else { unreachable!("row B is a whole frame") };
+                let error = Error::corrupt("a frame is out of sequence");
+                return Err(here(error.expected(expected, frame.sequence)));
+            }
+            Row::C => return Ok((place(0), recovery)),
+            Row::D => (number, offset_bytes) = (number + 1, SEGMENT_HEADER_BYTES),
+            Row::E => {
+                let error = Error::corrupt("a frame that was durable is damaged or missing");
+                return Err(here(error.expected(format!("frame {expected}"), "something else")));
+            }
+            Row::F => {
+                let cut = measure_cut(segments, place(0));
+                recovery.cut_bytes = cut.bytes;
+                recovery.cut_frames = cut.frames;
+                return Ok((place(cut.end_bytes), recovery));
+            }
+        }
+    }
+}
+
+/// Reduces what lies at a place to what the table asks. `closed` says that the frame before it
+/// was written by an orderly close, behind which there is nothing: then the rest of the segment
+/// need not be read.
+fn look(segments: &[SegmentView], place: LogPlace, found: Found<'_>, closed: bool) -> Sight {
+    let next_segment =
+        segments.get(place.segment + 1).map(|next| next.header.first_sequence == place.sequence);
+    let whole_frame = match found {
+        Found::Whole(frame) => Some(frame.sequence == place.sequence),
+        Found::Nothing | Found::Broken => None,
+    };
+    let mut sight =
+        Sight { whole_frame, zeros_to_end: false, next_segment, claimed_durable: false };
+    if whole_frame.is_none() {
+        let view = &segments[place.segment];
+        sight.zeros_to_end =
+            found == Found::Nothing && (closed || view.zeros_from(place.offset_bytes));
+        let settled = sight.zeros_to_end && next_segment != Some(false);
+        sight.claimed_durable = !settled && is_claimed_durable(segments, place);
+    }
+    sight
+}
+
+/// Whether a later frame or segment header says that the frame of this place was on disk.
+fn is_claimed_durable(segments: &[SegmentView], place: LogPlace) -> bool {
+    let later = &segments[place.segment + 1..];
+    later.iter().any(|segment| segment.header.durable_sequence >= place.sequence)
+        || later_frames(segments, place).any(|durable| durable >= place.sequence)
+}
+
+/// What the frames behind a place claim to be durable. A sequence number cannot be further ahead
+/// than there is room for frames.
+fn later_frames(segments: &[SegmentView], place: LogPlace) -> impl Iterator<Item = u64> {
+    let segments = &segments[place.segment..];
+    let room_bytes: u64 = segments.iter().map(|view| view.bytes.len() as u64).sum();
+    let frames_max = room_bytes / FRAME_HEADER_BYTES as u64 + 1;
+    let sequences = place.sequence..place.sequence.saturating_add(frames_max);
+    segments.iter().enumerate().flat_map(move |(behind, view)| {
+        let start = if behind == 0 { place.offset_bytes } else { SEGMENT_HEADER_BYTES };
+        scan(&view.bytes, start, sequences.clone()).map(|(_, frame)| frame.durable_sequence)
+    })
+}
+
+struct Cut {
+    bytes: u64,
+    frames: u64,
+    end_bytes: u64,
+}
+
+/// How much a cut takes away: the bytes up to the last one that is not zero, and the frames among
+/// them, a torn one counting as one.
+fn measure_cut(segments: &[SegmentView], place: LogPlace) -> Cut {
+    let used = |view: &SegmentView, start: u64| {
+        let bytes = view.bytes.get(start as usize..).unwrap_or_default();
+        bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+    };
+    let first_bytes = used(&segments[place.segment], place.offset_bytes);
+    let later = segments[place.segment + 1..].iter();
+    let later_bytes: u64 = later.map(|view| used(view, SEGMENT_HEADER_BYTES)).sum();
+    let whole_frames = later_frames(segments, place).count() as u64;
+    Cut {
+        bytes: first_bytes + later_bytes,
+        frames: (whole_frames + u64::from(first_bytes > 0)).max(1),
+        end_bytes: place.offset_bytes + first_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every combination of what can be seen has the row the table gives it.
+    #[test]
+    fn every_sight_has_the_row_of_the_table() {
+        let bools = [false, true];
+        let options = [None, Some(false), Some(true)];
+        for whole_frame in options {
+            for zeros_to_end in bools {
+                for next_segment in options {
+                    for claimed_durable in bools {
+                        let sight =
+                            Sight { whole_frame, zeros_to_end, next_segment, claimed_durable };
+                        let fits = [
+                            (Row::A, whole_frame == Some(true)),
+                            (Row::B, whole_frame == Some(false)),
+                            (
+                                Row::C,
+                                whole_frame.is_none() && zeros_to_end && next_segment.is_none(),
+                            ),
+                            (
+                                Row::D,
+                                whole_frame.is_none() && zeros_to_end && next_segment == Some(true),
+                            ),
+                        ];
+                        let settled = fits.iter().find(|(_, fits)| *fits).map(|(row, _)| *row);
+                        let otherwise = if claimed_durable { Row::E } else { Row::F };
+                        assert_eq!(decide(sight), settled.unwrap_or(otherwise), "{sight:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! The only file system, the only memory mapping, and the only `unsafe` of the crate.
+//!
+//! Everything above sees a [`Storage`]: a flat directory of named files, of three kinds.
+//!
+//! * **Images and spill files** are written once through an [`OutputFile`] and mapped afterwards.
+//! * **Log segments** are allocated in full when they are made, so that a write into one cannot
+//!   meet a full disk, and are written through a [`LogFile`].
+//! * **Mappings** are read-only and shared ([`Bytes`]) or private and copy-on-write
+//!   ([`PrivateBytes`]): what is changed there never reaches the file.
+//!
+//! What is not covered: another program that shortens a file while it is mapped makes the process
+//! receive `SIGBUS`, as with every memory-mapped store.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FileKind, LOCK_FILE_NAME, file_kind};
+use memmap2::{Mmap, MmapMut, MmapOptions};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A flat directory of named files.
+pub(crate) trait Storage: Send + Sync {
+    /// Names and lengths in bytes of all files, in no order.
+    fn list(&self) -> Result<Vec<(String, u64)>>;
+    /// The first `len_bytes` bytes of a file (or all there are), read-only.
+    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes>;
+    /// A range of a file as private memory: changes stay in this process.
+    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes>;
+    /// Makes an empty file for writing, replacing one of that name.
+    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>>;
+    /// Makes a file of zeros with all its disk space allocated.
+    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>>;
+    /// Opens a log file for writing, allocated again up to `len_bytes` where it was cut short.
+    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>>;
+    /// Gives a file another name, replacing one of that name.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_directory(&self) -> Result<()>;
+    /// What to call a file in a message.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// A file that is written once and read afterwards.
+pub(crate) trait OutputFile: Send {
+    /// Writes all of `bytes` at an offset.
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()>;
+    /// Waits until everything written is on disk.
+    fn sync(&mut self) -> Result<()>;
+}
+
+/// A log segment open for writing.
+pub(crate) trait LogFile: Send {
+    /// Copies `bytes` to an offset inside the allocated length. Does not wait for the disk.
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]);
+    /// The allocated length.
+    fn len_bytes(&self) -> u64;
+    /// A handle that waits for the disk while others go on writing.
+    fn syncer(&self) -> Arc<dyn LogSync>;
+}
+
+/// Makes a log segment durable.
+pub(crate) trait LogSync: Send + Sync {
+    /// Waits until everything written before this call is on disk.
+    fn sync(&self) -> Result<()>;
+}
+
+/// Read-only bytes, cheap to clone, alive as long as any clone.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    /// A mapped file.
+    Mapped(Arc<Mmap>),
+    /// Bytes on the heap.
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Bytes that can be changed without changing the file they came from.
+pub(crate) enum PrivateBytes {
+    /// A copy-on-write mapping.
+    Mapped(MmapMut),
+    /// Bytes on the heap.
+    Owned(Vec<u8>),
+}
+
+impl Deref for PrivateBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            PrivateBytes::Mapped(map) => map,
+            PrivateBytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for PrivateBytes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            PrivateBytes::Mapped(map) => map,
+            PrivateBytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Asks the processor to fetch the cache line at `offset_bytes`, if there is one.
+#[inline]
+pub(crate) fn prefetch(bytes: &[u8], offset_bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(byte) = bytes.get(offset_bytes) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
+        // SAFETY: a prefetch reads nothing the program can see, and the pointer comes from a
+        // reference to a byte inside the slice.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast::<i8>());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, offset_bytes);
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random_bytes() -> Result<[u8; 16]> {
+    let mut bytes = [0u8; 16];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    let filled = rustix::rand::getrandom(&mut bytes[..], flags)
+        .map_err(|errno| Error::new(ErrorKind::Io, format!("cannot get random bytes: {errno}")))?;
+    assert!(filled == bytes.len(), "the kernel fills requests of up to 256 bytes whole");
+    Ok(bytes)
+}
+
+/// A directory of the file system, locked for this process.
+pub(crate) struct DirectoryStorage {
+    directory: PathBuf,
+    /// Held for its advisory lock, which the operating system drops with the process.
+    _lock: File,
+}
+
+impl DirectoryStorage {
+    /// Opens and locks a directory, making it first where asked to.
+    pub(crate) fn open(directory: &Path, create: bool) -> Result<DirectoryStorage> {
+        if create {
+            fs::create_dir_all(directory)
+                .map_err(|source| Error::io("create the directory", directory, &source))?;
+        } else if !directory.is_dir() {
+            let message = "there is no such directory; make a graph with `create(true)`";
+            return Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory));
+        }
+        refuse_other_peoples_directory(directory)?;
+        let lock_path = directory.join(LOCK_FILE_NAME);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|source| Error::io("open the lock file", &lock_path, &source))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                let message = "one process writes a graph at a time; close the other one first";
+                Err(Error::new(ErrorKind::InUse, message).at_path(&lock_path))
+            }
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", &lock_path, &source)),
+        }
+    }
+
+    fn open_existing(&self, name: &str, write: bool) -> Result<(File, u64)> {
+        let path = self.path(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(write)
+            .open(&path)
+            .map_err(|source| Error::io("open", &path, &source))?;
+        let metadata = file.metadata().map_err(|source| Error::io("examine", &path, &source))?;
+        Ok((file, metadata.len()))
+    }
+
+    fn create_new(&self, name: &str) -> Result<File> {
+        let path = self.path(name);
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|source| Error::io("create", &path, &source))
+    }
+
+    fn map_log(&self, name: &str, file: File) -> Result<Box<dyn LogFile>> {
+        let path = self.path(name);
+        #[expect(unsafe_code, reason = "mapping a file is how a commit reaches the log")]
+        // SAFETY: the directory lock keeps other writers of this crate out, the file was allocated
+        // to its full length just before and is never shortened, and this mapping is the only
+        // writable one. Readers of the same file map only the bytes below the last whole frame,
+        // which are never written again.
+        let map = unsafe { MmapMut::map_mut(&file) }
+            .map_err(|source| Error::io("map", &path, &source))?;
+        Ok(Box::new(MappedLogFile { map, syncer: Arc::new(FileSync { file, path }) }))
+    }
+}
+
+/// A directory that holds files, but none of a graph, is left as it is: not even locked.
+fn refuse_other_peoples_directory(directory: &Path) -> Result<()> {
+    let failed = |source: io::Error| Error::io("list the directory", directory, &source);
+    let mut other = None;
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        match file_kind(&name) {
+            FileKind::Image(_) | FileKind::Log(_) => return Ok(()),
+            FileKind::Temporary | FileKind::Lock => {}
+            FileKind::Foreign => other = Some(name),
+        }
+    }
+    let Some(name) = other else { return Ok(()) };
+    let message = format!("it holds other files, such as {name:?}; choose an empty directory");
+    Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory))
+}
+
+/// Gives a file all the disk space of its length, so that mapped writes cannot run out of it.
+fn allocate(file: &File, len_bytes: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    match fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(file, len_bytes),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The slow way to allocate, for file systems that cannot do it at once. Keeps what is there.
+fn fill_with_zeros(file: &File, len_bytes: u64) -> io::Result<()> {
+    let zeros = [0u8; 64 * 1024];
+    let mut offset_bytes = file.metadata()?.len();
+    while offset_bytes < len_bytes {
+        let chunk_bytes = (len_bytes - offset_bytes).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..chunk_bytes as usize], offset_bytes)?;
+        offset_bytes += chunk_bytes;
+    }
+    Ok(())
+}
+
+impl Storage for DirectoryStorage {
+    fn list(&self) -> Result<Vec<(String, u64)>> {
+        let failed = |source: io::Error| Error::io("list the directory", &self.directory, &source);
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let len_bytes = entry.metadata().map_err(failed)?.len();
+            files.push((entry.file_name().to_string_lossy().into_owned(), len_bytes));
+        }
+        Ok(files)
+    }
+
+    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+        let (file, file_bytes) = self.open_existing(name, false)?;
+        let len_bytes = len_bytes.min(file_bytes);
+        if len_bytes == 0 {
+            return Ok(Bytes::Owned(Arc::new(Vec::new())));
+        }
+        #[expect(unsafe_code, reason = "mapping a file is how an image is read")]
+        // SAFETY: images and spill files are never written after they got their name, and log
+        // segments are mapped only below the last whole frame, where nothing changes. The
+        // directory lock keeps other writers of this crate out; other programs are warned off in
+        // the module documentation. Every reader of these bytes treats them as untrusted.
+        let map = unsafe { MmapOptions::new().len(len_bytes as usize).map(&file) }
+            .map_err(|source| Error::io("map", &self.path(name), &source))?;
+        Ok(Bytes::Mapped(Arc::new(map)))
+    }
+
+    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
+        if len_bytes == 0 {
+            return Ok(PrivateBytes::Owned(Vec::new()));
+        }
+        let (file, file_bytes) = self.open_existing(name, false)?;
+        if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > file_bytes) {
+            return Err(Error::corrupt("the file is shorter than its header says")
+                .at_path(&self.path(name))
+                .expected(offset_bytes.saturating_add(len_bytes), file_bytes));
+        }
+        let mut options = MmapOptions::new();
+        options.offset(offset_bytes).len(len_bytes as usize).no_reserve_swap();
+        #[expect(unsafe_code, reason = "counters change in place in private pages")]
+        // SAFETY: the mapping is private and copy-on-write, so it is the only writer of what it
+        // sees; the image below it is never written after it got its name (see `map`).
+        let map = unsafe { options.map_copy(&file) }
+            .map_err(|source| Error::io("map", &self.path(name), &source))?;
+        Ok(PrivateBytes::Mapped(map))
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
+        Ok(Box::new(DirectoryFile { file: self.create_new(name)?, path: self.path(name) }))
+    }
+
+    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        let file = self.create_new(name)?;
+        if let Err(source) = allocate(&file, len_bytes) {
+            let path = self.path(name);
+            // The error that matters is the first one; an empty leftover is removed on open.
+            let _ = fs::remove_file(&path);
+            return Err(Error::io("allocate a log segment", &path, &source));
+        }
+        self.map_log(name, file)
+    }
+
+    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        let (file, file_bytes) = self.open_existing(name, true)?;
+        if file_bytes < len_bytes {
+            allocate(&file, len_bytes)
+                .map_err(|source| Error::io("allocate", &self.path(name), &source))?;
+        }
+        self.map_log(name, file)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        fs::rename(self.path(from), self.path(to))
+            .map_err(|source| Error::io("rename", &self.path(from), &source))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        fs::remove_file(self.path(name))
+            .map_err(|source| Error::io("remove", &self.path(name), &source))
+    }
+
+    fn sync_directory(&self) -> Result<()> {
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|source| Error::io("sync the directory", &self.directory, &source))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+struct DirectoryFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl OutputFile for DirectoryFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all_at(bytes, offset_bytes)
+            .map_err(|source| Error::io("write", &self.path, &source).at_offset(offset_bytes))
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_all().map_err(|source| Error::io("sync", &self.path, &source))
+    }
+}
+
+struct MappedLogFile {
+    map: MmapMut,
+    syncer: Arc<FileSync>,
+}
+
+impl LogFile for MappedLogFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        let start = offset_bytes as usize;
+        self.map[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn len_bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    fn syncer(&self) -> Arc<dyn LogSync> {
+        self.syncer.clone()
+    }
+}
+
+struct FileSync {
+    file: File,
+    path: PathBuf,
+}
+
+impl LogSync for FileSync {
+    /// Linux writes the dirty pages of shared mappings back for `fdatasync` as it does for
+    /// `msync`, and a file handle can be shared with the thread that goes on writing.
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|source| Error::io("sync", &self.path, &source))
+    }
+}
+
+/// A file that forgets what is written: for a recount that needs no copy.
+pub(crate) struct Discard;
+
+impl OutputFile for Discard {
+    fn write_at(&mut self, _offset_bytes: u64, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A directory on the heap, for graphs that live in memory.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryStorage {
+    files: Arc<Mutex<BTreeMap<String, Arc<Mutex<Vec<u8>>>>>>,
+}
+
+impl MemoryStorage {
+    fn file(&self, name: &str) -> Result<Arc<Mutex<Vec<u8>>>> {
+        let missing = || Error::io("open", &self.path(name), &io::ErrorKind::NotFound.into());
+        self.files.lock().get(name).cloned().ok_or_else(missing)
+    }
+
+    fn insert(&self, name: &str, bytes: Vec<u8>) -> Arc<Mutex<Vec<u8>>> {
+        let file = Arc::new(Mutex::new(bytes));
+        self.files.lock().insert(name.to_owned(), file.clone());
+        file
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn list(&self) -> Result<Vec<(String, u64)>> {
+        let files = self.files.lock();
+        Ok(files.iter().map(|(name, file)| (name.clone(), file.lock().len() as u64)).collect())
+    }
+
+    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+        let file = self.file(name)?;
+        let bytes = file.lock();
+        let len_bytes = bytes.len().min(usize::try_from(len_bytes).unwrap_or(usize::MAX));
+        Ok(Bytes::Owned(Arc::new(bytes[..len_bytes].to_vec())))
+    }
+
+    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
+        let file = self.file(name)?;
+        let bytes = file.lock();
+        let range = offset_bytes as usize..(offset_bytes + len_bytes) as usize;
+        let bytes = bytes.get(range).ok_or_else(|| {
+            Error::corrupt("the file is shorter than its header says").at_path(&self.path(name))
+        })?;
+        Ok(PrivateBytes::Owned(bytes.to_vec()))
+    }
+
+    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
+        Ok(Box::new(MemoryFile { bytes: self.insert(name, Vec::new()) }))
+    }
+
+    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        Ok(Box::new(MemoryFile { bytes: self.insert(name, vec![0; len_bytes as usize]) }))
+    }
+
+    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        let bytes = self.file(name)?;
+        bytes.lock().resize(len_bytes as usize, 0);
+        Ok(Box::new(MemoryFile { bytes }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let file = self.file(from)?;
+        let mut files = self.files.lock();
+        files.remove(from);
+        files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.files.lock().remove(name);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("memory:{name}"))
+    }
+}
+
+struct MemoryFile {
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl OutputFile for MemoryFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        let mut file = self.bytes.lock();
+        let start = offset_bytes as usize;
+        let end = start + bytes.len();
+        if file.len() < end {
+            file.resize(end, 0);
+        }
+        file[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LogFile for MemoryFile {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        let start = offset_bytes as usize;
+        self.bytes.lock()[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn len_bytes(&self) -> u64 {
+        self.bytes.lock().len() as u64
+    }
+
+    fn syncer(&self) -> Arc<dyn LogSync> {
+        Arc::new(MemorySync)
+    }
+}
+
+struct MemorySync;
+
+impl LogSync for MemorySync {
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}

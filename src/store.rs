@@ -1,0 +1,395 @@
+//! The directory: recover, append, checkpoint, retire.
+//!
+//! There is no manifest. File names say what files cover, and renaming a finished file, then
+//! syncing the directory, is the commit of every change to the set of files. The newest image and
+//! the segments behind it are the graph. The image before it and its segments are kept until the
+//! next checkpoint is durable, so that one lost image is no lost graph.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FileKind, Identity, file_kind, image_file_name, log_file_name};
+use crate::graph::Graph;
+use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
+use crate::log::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
+use crate::recovery::{LogPlace, SegmentView, replay};
+use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
+use crate::sync::GroupSync;
+use crate::types::Recovery;
+use roaring::RoaringBitmap;
+use std::sync::Arc;
+
+/// A segment and how much of it is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentExtent {
+    first_sequence: u64,
+    used_bytes: u64,
+    allocated_bytes: u64,
+}
+
+/// The log and the images of one graph, open for writing.
+pub(crate) struct Store {
+    storage: Arc<dyn Storage>,
+    identity: Identity,
+    segment_bytes: u64,
+    /// All but the last are sealed; the last one's `used_bytes` is with the writer.
+    segments: Vec<SegmentExtent>,
+    active: SegmentWriter,
+    /// The sequence numbers of the images, ascending. The last one is current.
+    images: Vec<u64>,
+}
+
+/// The files of a directory that are ours, sorted by what they cover.
+#[derive(Default)]
+struct Listing {
+    images: Vec<u64>,
+    segments: Vec<u64>,
+    temporary: Vec<String>,
+    foreign: Vec<String>,
+}
+
+fn list(storage: &dyn Storage) -> Result<Listing> {
+    let mut listing = Listing::default();
+    for (name, _) in storage.list()? {
+        match file_kind(&name) {
+            FileKind::Image(sequence) => listing.images.push(sequence),
+            FileKind::Log(first_sequence) => listing.segments.push(first_sequence),
+            FileKind::Temporary => listing.temporary.push(name),
+            FileKind::Lock => {}
+            FileKind::Foreign => listing.foreign.push(name),
+        }
+    }
+    listing.images.sort_unstable();
+    listing.segments.sort_unstable();
+    Ok(listing)
+}
+
+/// What opening gives.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) graph: Graph,
+    pub(crate) recovery: Recovery,
+}
+
+impl Store {
+    /// Opens the graph in a directory, making it where there is none and `create` says so:
+    /// the newest image, and the log behind it as far as the recovery table lets it.
+    pub(crate) fn open(
+        storage: Arc<dyn Storage>,
+        segment_bytes: u64,
+        create: bool,
+    ) -> Result<Opened> {
+        let mut listing = list(storage.as_ref())?;
+        if listing.images.is_empty() {
+            create_graph(storage.as_ref(), &listing, segment_bytes, create)?;
+            listing = list(storage.as_ref())?;
+        }
+        let image_sequence = *listing.images.last().expect("a graph has an image");
+        let image = Image::open(storage.as_ref(), image_sequence)?;
+        let identity = image.header.identity;
+        let mut graph = Graph::open(storage.as_ref(), image)?;
+
+        let kept = segments_behind(&listing.segments, image_sequence);
+        let views = listing.segments[kept..]
+            .iter()
+            .map(|&first| SegmentView::open(storage.as_ref(), first, u64::MAX, identity.graph_id))
+            .collect::<Result<Vec<_>>>()?;
+        let start = LogPlace::first(storage.as_ref(), &graph, &views)?;
+        let (end, recovery) = replay(storage.as_ref(), &mut graph, &views, start)?;
+
+        let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
+        drop(views);
+        for name in &listing.temporary {
+            storage.remove(name)?;
+        }
+        let active = cut(storage.as_ref(), &headers, end)?;
+        let older = listing.segments[..kept].iter().map(|&first| (first, 0));
+        let current = headers[..=end.segment].iter();
+        let segments = older
+            .chain(current.map(|header| (header.first_sequence, header.segment_bytes)))
+            .map(|(first_sequence, bytes)| SegmentExtent {
+                first_sequence,
+                used_bytes: bytes,
+                allocated_bytes: bytes,
+            })
+            .collect();
+        let images = listing.images;
+        let store = Store { storage, identity, segment_bytes, segments, active, images };
+        Ok(Opened { store, graph, recovery })
+    }
+
+    /// The graph's id and key.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The sequence number the current image covers.
+    pub(crate) fn image_sequence(&self) -> u64 {
+        *self.images.last().expect("a graph has an image")
+    }
+
+    /// Makes sure that a frame of up to `frame_bytes` fits, in a new segment if it must be.
+    /// A full disk is an error here, before anything changed.
+    pub(crate) fn reserve(
+        &mut self,
+        frame_bytes: u64,
+        next_sequence: u64,
+        sync: &GroupSync,
+    ) -> Result<()> {
+        if self.active.has_room(frame_bytes) {
+            return Ok(());
+        }
+        let segment_bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES + frame_bytes);
+        self.rotate(segment_bytes.next_multiple_of(4096), next_sequence, sync)
+    }
+
+    /// Ends the active segment, so that frames from `next_sequence` on go to another file.
+    pub(crate) fn seal(&mut self, next_sequence: u64, sync: &GroupSync) -> Result<()> {
+        if self.active.first_sequence() == next_sequence {
+            return Ok(());
+        }
+        self.rotate(self.segment_bytes, next_sequence, sync)
+    }
+
+    fn rotate(&mut self, bytes: u64, next_sequence: u64, sync: &GroupSync) -> Result<()> {
+        let header = SegmentHeader {
+            graph_id: self.identity.graph_id,
+            first_sequence: next_sequence,
+            segment_bytes: bytes,
+            durable_sequence: sync.durable(),
+        };
+        let next = SegmentWriter::create(self.storage.as_ref(), &header)?;
+        sync.rotated(next.syncer());
+        let sealed = self.segments.last_mut().expect("there is an active segment");
+        sealed.used_bytes = self.active.used_bytes();
+        self.segments.push(SegmentExtent {
+            first_sequence: next_sequence,
+            used_bytes: SEGMENT_HEADER_BYTES,
+            allocated_bytes: bytes,
+        });
+        self.active = next;
+        Ok(())
+    }
+
+    /// Appends an encoded frame for which room was reserved.
+    pub(crate) fn append(&mut self, frame: &[u8]) {
+        self.active.append(frame);
+    }
+
+    /// The segments behind the current image, as far as they are in use.
+    pub(crate) fn extents(&self) -> Vec<SegmentExtent> {
+        self.extents_behind(self.image_sequence())
+    }
+
+    /// The segments that hold what an image lacks, as far as they are in use.
+    pub(crate) fn extents_behind(&self, image_sequence: u64) -> Vec<SegmentExtent> {
+        let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
+        let mut extents = self.segments[segments_behind(&firsts, image_sequence)..].to_vec();
+        let active = extents.last_mut().expect("there is an active segment");
+        active.used_bytes = self.active.used_bytes();
+        extents
+    }
+
+    /// Disk space of all segments.
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        self.segments.iter().map(|extent| extent.allocated_bytes).sum()
+    }
+
+    /// Handles that make the segments behind the image durable, the active one last.
+    pub(crate) fn syncers(&self) -> Result<Vec<Arc<dyn LogSync>>> {
+        let extents = self.extents();
+        let sealed = extents[..extents.len() - 1].iter().map(|extent| {
+            let name = log_file_name(extent.first_sequence);
+            Ok(self.storage.open_log(&name, extent.allocated_bytes)?.syncer())
+        });
+        sealed.chain([Ok(self.active.syncer())]).collect()
+    }
+
+    /// Makes a published image the current one, and removes what neither it nor the image before
+    /// it needs. `keep_previous` is false where the image before holds nothing.
+    pub(crate) fn adopt(&mut self, image_sequence: u64, keep_previous: bool) -> Result<()> {
+        let previous = self.image_sequence();
+        let oldest = if keep_previous { previous } else { image_sequence };
+        self.images.push(image_sequence);
+        let retired: Vec<u64> =
+            self.images.iter().copied().filter(|&image| image < oldest).collect();
+        self.images.retain(|&image| image >= oldest);
+        for image in retired {
+            self.storage.remove(&image_file_name(image))?;
+        }
+        let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
+        let retired = segments_behind(&firsts, oldest);
+        for first_sequence in &firsts[..retired] {
+            self.storage.remove(&log_file_name(*first_sequence))?;
+        }
+        self.segments.drain(..retired);
+        self.storage.sync_directory()
+    }
+}
+
+/// How many of the segments hold nothing behind an image: those whose successor begins at or
+/// before the first frame the image lacks.
+fn segments_behind(first_sequences: &[u64], image_sequence: u64) -> usize {
+    let begins_in_time = |&first: &u64| first <= image_sequence + 1;
+    first_sequences.iter().take_while(|first| begins_in_time(first)).count().saturating_sub(1)
+}
+
+/// Applies what recovery decided: later segments go, newest first, then the torn bytes.
+fn cut(storage: &dyn Storage, headers: &[SegmentHeader], end: LogPlace) -> Result<SegmentWriter> {
+    for header in headers[end.segment + 1..].iter().rev() {
+        storage.remove(&log_file_name(header.first_sequence))?;
+    }
+    if end.segment + 1 < headers.len() {
+        storage.sync_directory()?;
+    }
+    let mut active = SegmentWriter::resume(storage, &headers[end.segment], end.offset_bytes)?;
+    if end.cut_end_bytes > end.offset_bytes {
+        active.clear_until(end.cut_end_bytes);
+        active.syncer().sync()?;
+    }
+    Ok(active)
+}
+
+/// Makes an empty graph: its first segment, then, as the commit, its empty image. What an
+/// interrupted creation left is replaced.
+fn create_graph(
+    storage: &dyn Storage,
+    listing: &Listing,
+    segment_bytes: u64,
+    create: bool,
+) -> Result<()> {
+    let directory = storage.path("");
+    let unfinished =
+        listing.segments.is_empty() || (listing.segments == [1] && is_unused(storage, 1));
+    if !unfinished {
+        let message = "there are log segments but no image; put the image back";
+        return Err(Error::corrupt(message).at_path(&directory));
+    }
+    if !create {
+        let message = "the directory is empty; make a graph with `create(true)`";
+        return Err(Error::new(ErrorKind::NotAGraph, message).at_path(&directory));
+    }
+    let identity = Identity { graph_id: random_bytes()?, key: random_bytes()? };
+    create_segment(storage, identity, 1, segment_bytes)?;
+    let foreign = RoaringBitmap::new();
+    let plan = ImagePlan {
+        identity,
+        position: Position { sequence: 0, source_position: None, clock: 0 },
+        id_count: 0,
+        account_count: 0,
+        overflow_name_bytes: 0,
+        foreign: &foreign,
+    };
+    publish(storage, 0, |file| ImageWriter::new(file, plan)?.finish(None)).map(|_| ())
+}
+
+fn is_unused(storage: &dyn Storage, first_sequence: u64) -> bool {
+    storage.map(&log_file_name(first_sequence), u64::MAX).is_ok_and(|bytes| {
+        let frames = bytes.get(SEGMENT_HEADER_BYTES as usize..).unwrap_or_default();
+        frames.iter().all(|&byte| byte == 0)
+    })
+}
+
+fn create_segment(
+    storage: &dyn Storage,
+    identity: Identity,
+    first_sequence: u64,
+    segment_bytes: u64,
+) -> Result<()> {
+    let header = SegmentHeader {
+        graph_id: identity.graph_id,
+        first_sequence,
+        segment_bytes,
+        durable_sequence: first_sequence - 1,
+    };
+    SegmentWriter::create(storage, &header).map(|_| ())
+}
+
+/// Writes an image under a temporary name and, once it is on disk, gives it its own. Where
+/// writing fails the temporary file goes and nothing changed.
+pub(crate) fn publish(
+    storage: &dyn Storage,
+    sequence: u64,
+    write: impl FnOnce(Box<dyn OutputFile>) -> Result<ImageHeader>,
+) -> Result<ImageHeader> {
+    let name = image_file_name(sequence);
+    let temporary = format!("{name}.tmp");
+    let published = storage.create(&temporary).and_then(write).and_then(|header| {
+        storage.rename(&temporary, &name)?;
+        storage.sync_directory()?;
+        Ok(header)
+    });
+    published.map_err(|error| {
+        // The first error is the one to report; a leftover is removed on the next open too.
+        let _ = storage.remove(&temporary);
+        let path = storage.path(&name);
+        error.at_path(&path)
+    })
+}
+
+/// Writes a graph as the first image of another directory, with an empty log behind it.
+pub(crate) fn write_copy(
+    storage: &dyn Storage,
+    graph: &Graph,
+    expected: &Totals,
+    segment_bytes: u64,
+) -> Result<ImageHeader> {
+    let listing = list(storage)?;
+    let occupied = [&listing.foreign, &listing.temporary].iter().any(|names| !names.is_empty())
+        || !listing.images.is_empty()
+        || !listing.segments.is_empty();
+    if occupied {
+        let message = "a backup goes to a directory of its own; choose an empty one";
+        let error = Error::new(ErrorKind::InvalidArgument, message);
+        return Err(error.at_path(&storage.path("")));
+    }
+    let sequence = graph.position().sequence;
+    create_segment(storage, graph.image().header.identity, sequence + 1, segment_bytes)?;
+    publish(storage, sequence, |file| graph.write_image(file, expected, false))
+}
+
+/// A graph that follows the log privately, apart from the live one: recovery while others write.
+pub(crate) struct Follower {
+    /// The graph as far as it has come.
+    pub(crate) graph: Graph,
+    place: Option<LogPlace>,
+}
+
+impl Follower {
+    /// Opens an image.
+    pub(crate) fn open(storage: &dyn Storage, image_sequence: u64) -> Result<Follower> {
+        let graph = Graph::open(storage, Image::open(storage, image_sequence)?)?;
+        Ok(Follower { graph, place: None })
+    }
+
+    /// Replays what the extents hold beyond what was replayed before. Their first segment must be
+    /// the same in every call.
+    pub(crate) fn catch_up(
+        &mut self,
+        storage: &dyn Storage,
+        extents: &[SegmentExtent],
+    ) -> Result<()> {
+        let graph_id = self.graph.image().header.identity.graph_id;
+        let views = extents
+            .iter()
+            .map(|extent| {
+                SegmentView::open(storage, extent.first_sequence, extent.used_bytes, graph_id)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let start = match self.place {
+            Some(place) => place,
+            None => LogPlace::first(storage, &self.graph, &views)?,
+        };
+        let (end, recovery) = replay(storage, &mut self.graph, &views, start)?;
+        if recovery.cut_frames > 0 {
+            let path = storage.path(&log_file_name(extents[end.segment].first_sequence));
+            let error = Error::corrupt("a committed frame cannot be read back");
+            return Err(error.at_path(&path).at_offset(end.offset_bytes));
+        }
+        self.place = Some(end);
+        Ok(())
+    }
+}
+
+/// Bytes in use behind the headers of the segments.
+pub(crate) fn used_bytes(extents: &[SegmentExtent]) -> u64 {
+    extents.iter().map(|extent| extent.used_bytes - SEGMENT_HEADER_BYTES).sum()
+}

@@ -1,0 +1,176 @@
+//! Group commit: one wait for the disk serves everybody who waits.
+//!
+//! Invariants: `durable` never exceeds what has been synced; a failed sync is never tried again,
+//! because the kernel may have dropped the dirty pages and would report success over lost data.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::LogSync;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Knows what is written and what is on disk.
+pub(crate) struct GroupSync {
+    state: Mutex<SyncState>,
+    finished: Condvar,
+    /// A copy of the state's, for the frames that carry it.
+    durable: AtomicU64,
+    sync_count: AtomicU64,
+}
+
+struct SyncState {
+    written: u64,
+    durable: u64,
+    syncing: bool,
+    /// Segments with frames that may not be on disk, oldest first; the last one is being written.
+    dirty: Vec<Arc<dyn LogSync>>,
+    failure: Option<Error>,
+}
+
+impl GroupSync {
+    /// Begins with a log that is on disk up to `durable`, and the segments that may not be, the
+    /// one that is written next last.
+    pub(crate) fn new(durable: u64, dirty: Vec<Arc<dyn LogSync>>) -> GroupSync {
+        assert!(!dirty.is_empty(), "there is an active segment");
+        GroupSync {
+            state: Mutex::new(SyncState {
+                written: durable,
+                durable,
+                syncing: false,
+                dirty,
+                failure: None,
+            }),
+            finished: Condvar::new(),
+            durable: AtomicU64::new(durable),
+            sync_count: AtomicU64::new(0),
+        }
+    }
+
+    /// Frame `sequence` was written. Called in the order of the sequence numbers.
+    pub(crate) fn wrote(&self, sequence: u64) {
+        self.state.lock().written = sequence;
+    }
+
+    /// From now on frames go to another segment.
+    pub(crate) fn rotated(&self, active: Arc<dyn LogSync>) {
+        self.state.lock().dirty.push(active);
+    }
+
+    /// The highest sequence number known to be on disk.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// How many times the disk was waited for.
+    pub(crate) fn sync_count(&self) -> u64 {
+        self.sync_count.load(Ordering::Relaxed)
+    }
+
+    /// Why writes are refused, if a sync failed.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state.lock().failure.clone()
+    }
+
+    /// Refuses writes from now on.
+    pub(crate) fn fail(&self, error: &Error) {
+        self.state.lock().failure.get_or_insert_with(|| error.clone());
+        self.finished.notify_all();
+    }
+
+    /// Waits until frame `sequence` is on disk. Whoever finds nobody syncing does it for all that
+    /// was written by then; the others wait for the result.
+    pub(crate) fn wait_for(&self, sequence: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        loop {
+            if state.durable >= sequence {
+                return Ok(());
+            }
+            if let Some(failure) = &state.failure {
+                return Err(latched(failure));
+            }
+            if state.syncing {
+                self.finished.wait(&mut state);
+                continue;
+            }
+            state.syncing = true;
+            let (target, segments) = (state.written, state.dirty.clone());
+            drop(state);
+            let outcome = segments.iter().try_for_each(|segment| segment.sync());
+            self.sync_count.fetch_add(1, Ordering::Relaxed);
+            state = self.state.lock();
+            state.syncing = false;
+            match outcome {
+                Ok(()) => {
+                    state.durable = target;
+                    self.durable.store(target, Ordering::Release);
+                    // The last of these may still be written to; those before it are done.
+                    state.dirty.drain(..segments.len() - 1);
+                }
+                Err(error) => state.failure = Some(error),
+            }
+            self.finished.notify_all();
+        }
+    }
+
+    /// Waits until everything written so far is on disk.
+    pub(crate) fn wait_for_all(&self) -> Result<()> {
+        let written = self.state.lock().written;
+        self.wait_for(written)
+    }
+}
+
+/// What a write says after an earlier one failed.
+pub(crate) fn latched(failure: &Error) -> Error {
+    let message = format!("open the graph again to go on; the failure was: {failure}");
+    Error::new(ErrorKind::Latched, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[derive(Default)]
+    struct Disk {
+        fails: AtomicBool,
+    }
+
+    impl LogSync for Disk {
+        fn sync(&self) -> Result<()> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(Error::new(ErrorKind::Io, "the disk is gone"));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_sync_covers_everything_written_before_it() {
+        let sync = GroupSync::new(0, vec![Arc::new(Disk::default())]);
+        sync.wrote(1);
+        sync.wrote(2);
+        sync.rotated(Arc::new(Disk::default()));
+        sync.wrote(3);
+        sync.wait_for(1).expect("the disk works");
+        assert_eq!((sync.durable(), sync.sync_count()), (3, 1));
+        sync.wait_for(3).expect("it is durable already");
+        assert_eq!(sync.sync_count(), 1);
+    }
+
+    #[test]
+    fn a_failed_sync_latches() {
+        let disk = Arc::new(Disk::default());
+        let sync = GroupSync::new(0, vec![disk.clone()]);
+        sync.wrote(1);
+        sync.wait_for(1).expect("the disk works");
+        disk.fails.store(true, Ordering::Relaxed);
+        sync.wrote(2);
+        assert_eq!(sync.wait_for(2).unwrap_err().kind(), ErrorKind::Latched);
+        disk.fails.store(false, Ordering::Relaxed);
+        let again = sync.wait_for(2).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Latched);
+        assert!(again.to_string().contains("the disk is gone"));
+        sync.wait_for(1).expect("what was durable stays durable");
+        assert_eq!(sync.durable(), 1);
+    }
+}

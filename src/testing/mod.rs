@@ -1,0 +1,8 @@
+//! What the tests and benches hold the engine to.
+//!
+//! Enabled by the feature `testing`. Nothing here is needed to use the library, and nothing in the
+//! library names anything here.
+
+mod model;
+
+pub use model::{Model, Refusal};
