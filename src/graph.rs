@@ -34,6 +34,17 @@ pub(crate) struct Lists<'a> {
     pub(crate) followers: Neighbors<'a>,
 }
 
+/// What a follow or unfollow meets at its ends.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fit {
+    /// How the follower stands to the followed before the change.
+    pub(crate) relation: Relation,
+    /// The place among follows of the same time in the follower's list; `None`: it is elsewhere.
+    from_tie: Option<u32>,
+    /// The same in the followed account's list.
+    to_tie: Option<u32>,
+}
+
 /// Which of an account's two lists.
 #[derive(Clone, Copy)]
 enum Side {
@@ -103,8 +114,8 @@ impl Graph {
         let mut records = RecordReader::new(frame.payload)?;
         let mut record_count = 0;
         while let Some(record) = records.next_record()? {
-            self.check(&record)?;
-            self.apply(&record);
+            let fit = self.check(&record)?;
+            self.apply(&record, fit);
             record_count += 1;
         }
         self.commit(frame.sequence, frame.source_position);
@@ -119,8 +130,8 @@ impl Graph {
         }
     }
 
-    /// Whether a record fits this state.
-    pub(crate) fn check(&self, record: &Record<'_>) -> Result<()> {
+    /// Whether a record fits this state, and what applying it needs to know.
+    pub(crate) fn check(&self, record: &Record<'_>) -> Result<Fit> {
         match *record {
             Record::AccountAdded { id, name, .. } => {
                 check_name(name)?;
@@ -130,34 +141,67 @@ impl Graph {
                 }
                 match self.accounts.lookup(name) {
                     Some(_) => Err(Error::corrupt("an account was added twice")),
-                    None => Ok(()),
+                    None => Ok(Fit::default()),
                 }
             }
-            Record::AccountRemoved { id } => self.check_end(id),
-            Record::Followed { from, to, .. } => {
-                self.check_end(from)?;
-                self.check_end(to)?;
-                if self.relation(from, to)?.following {
+            Record::AccountRemoved { id } => match self.lists(id) {
+                Err(error) if error.kind() != ErrorKind::ForeignAccount => Err(error),
+                _ => Ok(Fit::default()),
+            },
+            Record::Followed { from, to, at, .. } => {
+                let fit = self.fit(from, to, at)?;
+                if fit.relation.following {
                     return Err(Error::corrupt("a follow was recorded twice"));
                 }
-                Ok(())
+                Ok(fit)
             }
             Record::Unfollowed { from, to } => {
-                if !self.relation(from, to)?.following {
+                let fit = self.fit(from, to, 0)?;
+                if !fit.relation.following {
                     return Err(Error::corrupt("an unfollow was recorded without its follow"));
                 }
-                Ok(())
+                Ok(fit)
             }
         }
     }
 
-    /// Whether the lists of an account can be changed: they are elsewhere, or readable.
-    fn check_end(&self, id: u32) -> Result<()> {
-        if self.live(id)?.is_foreign() { Ok(()) } else { self.lists(id).map(|_| ()) }
+    /// What a follow or unfollow meets at its two ends: each end's lists are read once. Errors:
+    /// `SelfFollow`, `UnknownAccount`, `ForeignAccount` when both ends are foreign, `Corrupt`.
+    pub(crate) fn fit(&self, from: u32, to: u32, at: u32) -> Result<Fit> {
+        if from == to {
+            self.live(from)?;
+            return Err(Error::bare(ErrorKind::SelfFollow));
+        }
+        let (from_lists, to_lists) = (self.local_lists(from)?, self.local_lists(to)?);
+        let relation = match (from_lists, to_lists) {
+            (Some(lists), _) => Relation {
+                following: lists.following.contains(to),
+                followed_by: lists.followers.contains(to),
+            },
+            (None, Some(lists)) => Relation {
+                following: lists.followers.contains(from),
+                followed_by: lists.following.contains(from),
+            },
+            (None, None) => return Err(Error::bare(ErrorKind::ForeignAccount)),
+        };
+        Ok(Fit {
+            relation,
+            from_tie: from_lists.map(|lists| lists.following.next_tie(at)),
+            to_tie: to_lists.map(|lists| lists.followers.next_tie(at)),
+        })
     }
 
-    /// Applies a record that [`check`](Graph::check) accepted.
-    pub(crate) fn apply(&mut self, record: &Record<'_>) {
+    /// The lists of an account, `None` when it is foreign.
+    fn local_lists(&self, id: u32) -> Result<Option<Lists<'_>>> {
+        match self.lists(id) {
+            Ok(lists) => Ok(Some(lists)),
+            Err(error) if error.kind() == ErrorKind::ForeignAccount => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies a record that [`check`](Graph::check) accepted, with what it found.
+    pub(crate) fn apply(&mut self, record: &Record<'_>, fit: Fit) {
         self.changed_record_count += 1;
         match *record {
             Record::AccountAdded { id, name, foreign } => {
@@ -171,34 +215,32 @@ impl Graph {
                 if !given {
                     self.position.clock = self.position.clock.max(at);
                 }
-                self.follow(from, to, at);
+                self.follow(from, to, at, fit);
             }
-            Record::Unfollowed { from, to } => self.unfollow(from, to),
+            Record::Unfollowed { from, to } => self.unfollow(from, to, fit),
         }
     }
 
-    fn follow(&mut self, from: u32, to: u32, at: u32) {
-        let back = self.relation(from, to).is_ok_and(|relation| relation.followed_by);
-        let (from_local, to_local) = (self.is_local(from), self.is_local(to));
-        if from_local {
-            self.link_end(from, Side::Following, to, at, back);
+    fn follow(&mut self, from: u32, to: u32, at: u32, fit: Fit) {
+        let back = fit.relation.followed_by;
+        if let Some(tie) = fit.from_tie {
+            self.link_end(from, Side::Following, EdgeKey { at, tie, id: to }, back);
         }
-        if to_local {
-            self.link_end(to, Side::Followers, from, at, back);
+        if let Some(tie) = fit.to_tie {
+            self.link_end(to, Side::Followers, EdgeKey { at, tie, id: from }, back);
         }
-        self.count_follow(from, to, from_local, to_local, 1);
+        self.count_follow(from, to, fit.from_tie.is_some(), fit.to_tie.is_some(), 1);
     }
 
-    fn unfollow(&mut self, from: u32, to: u32) {
-        let back = self.relation(from, to).is_ok_and(|relation| relation.followed_by);
-        let (from_local, to_local) = (self.is_local(from), self.is_local(to));
-        if from_local {
+    fn unfollow(&mut self, from: u32, to: u32, fit: Fit) {
+        let back = fit.relation.followed_by;
+        if fit.from_tie.is_some() {
             self.unlink_end(from, Side::Following, to, back);
         }
-        if to_local {
+        if fit.to_tie.is_some() {
             self.unlink_end(to, Side::Followers, from, back);
         }
-        self.count_follow(from, to, from_local, to_local, -1);
+        self.count_follow(from, to, fit.from_tie.is_some(), fit.to_tie.is_some(), -1);
     }
 
     /// Takes an account out of the lists of all others, then drops its own at once.
@@ -258,13 +300,7 @@ impl Graph {
         ends
     }
 
-    fn link_end(&mut self, id: u32, side: Side, other: u32, at: u32, back: bool) {
-        let lists = self.lists(id).expect("check read the lists of this account");
-        let list = match side {
-            Side::Following => lists.following,
-            Side::Followers => lists.followers,
-        };
-        let key = EdgeKey { at, tie: list.next_tie(at), id: other };
+    fn link_end(&mut self, id: u32, side: Side, key: EdgeKey, back: bool) {
         self.list_delta(id, side).add(key);
         self.change_counts(id, side, back, 1);
     }

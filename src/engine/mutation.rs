@@ -3,7 +3,7 @@
 use super::options::{Limits, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{RECORD_BYTES_MAX, Record, RecordList, check_name};
-use crate::graph::Graph;
+use crate::graph::{Fit, Graph};
 use crate::types::{AccountId, Counts, Outcome};
 
 /// One change of a batch.
@@ -121,42 +121,44 @@ impl Editor<'_> {
             Change::Follow(follower, followed) => self.follow(follower, followed, mutation.at),
             Change::Unfollow(follower, followed) => {
                 let (from, to) = (self.resolve(follower)?, self.resolve(followed)?);
-                if !self.graph.relation(from, to)?.following {
+                let fit = self.graph.fit(from, to, 0)?;
+                if !fit.relation.following {
                     return Ok(Outcome::Unchanged);
                 }
-                self.record(&Record::Unfollowed { from, to })
+                Ok(self.record(&Record::Unfollowed { from, to }, fit))
             }
             Change::AddAccount { name, foreign } => match self.graph.accounts().lookup(name) {
                 Some(_) => Ok(Outcome::Unchanged),
                 None => self.add_account(name, foreign),
             },
             Change::RemoveAccount(who) => {
-                let id = self.resolve(who)?;
-                self.record(&Record::AccountRemoved { id })
+                let record = Record::AccountRemoved { id: self.resolve(who)? };
+                let fit = self.graph.check(&record)?;
+                Ok(self.record(&record, fit))
             }
         }
     }
 
     fn follow(&mut self, follower: Who<'_>, followed: Who<'_>, at: Option<u32>) -> Result<Outcome> {
-        if self.options.create_missing_accounts {
-            self.add_missing(follower, followed)?;
-        }
-        let (from, to) = (self.resolve(follower)?, self.resolve(followed)?);
-        let relation =
-            self.graph.relation(from, to).map_err(|error| self.named(error, follower))?;
-        if relation.following {
+        let (from, to) = if self.options.create_missing_accounts {
+            self.resolve_or_add(follower, followed)?
+        } else {
+            (self.resolve(follower)?, self.resolve(followed)?)
+        };
+        let (at, given) = at.map_or((self.now, false), |at| (at, true));
+        let fit = self.graph.fit(from, to, at).map_err(|error| self.named(error, follower))?;
+        if fit.relation.following {
             return Ok(Outcome::Unchanged);
         }
-        self.check_limits(Some(from), Some(to), relation.followed_by)?;
-        let (at, given) = at.map_or((self.now, false), |at| (at, true));
-        self.record(&Record::Followed { from, to, at, given })
+        self.check_limits(Some(from), Some(to), fit.relation.followed_by)?;
+        Ok(self.record(&Record::Followed { from, to, at, given }, fit))
     }
 
-    /// Makes the accounts of a follow that do not exist, unless the follow cannot be.
-    fn add_missing(&mut self, follower: Who<'_>, followed: Who<'_>) -> Result<()> {
+    /// Both ends of a follow; those that do not exist are made, unless the follow cannot be.
+    fn resolve_or_add(&mut self, follower: Who<'_>, followed: Who<'_>) -> Result<(u32, u32)> {
         let (from, to) = (self.find(follower)?, self.find(followed)?);
-        if from.is_some() && to.is_some() {
-            return Ok(());
+        if let (Some(from), Some(to)) = (from, to) {
+            return Ok((from, to));
         }
         if let (Who::Name(follower), Who::Name(followed)) = (follower, followed)
             && follower == followed
@@ -169,7 +171,7 @@ impl Editor<'_> {
                 self.add_account(name, false)?;
             }
         }
-        Ok(())
+        Ok((self.resolve(follower)?, self.resolve(followed)?))
     }
 
     /// Limits hold at the ends whose counts are known here; an account still to be made has none.
@@ -227,13 +229,13 @@ impl Editor<'_> {
             let message = "the graph has given all 4,294,967,294 account ids";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        self.record(&Record::AccountAdded { id, name, foreign })
+        Ok(self.record(&Record::AccountAdded { id, name, foreign }, Fit::default()))
     }
 
-    fn record(&mut self, record: &Record<'_>) -> Result<Outcome> {
-        self.graph.check(record)?;
-        self.graph.apply(record);
+    /// Applies a record that fits and notes it for the log.
+    fn record(&mut self, record: &Record<'_>, fit: Fit) -> Outcome {
+        self.graph.apply(record, fit);
         self.records.push(record);
-        Ok(Outcome::Applied)
+        Outcome::Applied
     }
 }
