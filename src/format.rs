@@ -46,6 +46,12 @@ pub(crate) enum FileKind {
     Foreign,
 }
 
+/// Whether a file under this name with `.tmp` behind it is an unfinished one of ours.
+fn is_name_of_ours(name: &str) -> bool {
+    let finished = matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));
+    finished || name.starts_with("spill-")
+}
+
 /// Tells a file by its name.
 pub(crate) fn file_kind(name: &str) -> FileKind {
     let number = |prefix: &str, suffix: &str| {
@@ -57,7 +63,7 @@ pub(crate) fn file_kind(name: &str) -> FileKind {
         FileKind::Image(sequence)
     } else if let Some(sequence) = number("log-", ".fgl") {
         FileKind::Log(sequence)
-    } else if name.ends_with(".tmp") {
+    } else if name.strip_suffix(".tmp").is_some_and(is_name_of_ours) {
         FileKind::Temporary
     } else if name == LOCK_FILE_NAME {
         FileKind::Lock
@@ -188,8 +194,9 @@ impl RecordList {
     }
 }
 
-/// An upper bound of the encoded size of a record: tag, three numbers, and a name.
-pub(crate) const RECORD_BYTES_MAX: usize = 1 + 3 * 5 + 5 + NAME_BYTES_MAX;
+/// An upper bound of the encoded size of a record without its name: a tag, three numbers, and a
+/// flag.
+pub(crate) const RECORD_BYTES_MAX: usize = 1 + 3 * 5 + 1;
 
 /// Walks the records of a frame's payload.
 pub(crate) struct RecordReader<'a> {
@@ -326,7 +333,9 @@ mod tests {
         assert_eq!(file_kind(&log_file_name(1)), FileKind::Log(1));
         assert_eq!(file_kind("image-ff.fgi"), FileKind::Foreign);
         assert_eq!(file_kind("image-00000000000000FF.fgi"), FileKind::Foreign);
-        assert_eq!(file_kind("x.tmp"), FileKind::Temporary);
+        assert_eq!(file_kind(&format!("{}.tmp", log_file_name(1))), FileKind::Temporary);
+        assert_eq!(file_kind("spill-following-0.tmp"), FileKind::Temporary);
+        assert_eq!(file_kind("thesis.tmp"), FileKind::Foreign);
         assert_eq!(file_kind("notes.txt"), FileKind::Foreign);
     }
 

@@ -19,8 +19,9 @@ use crate::types::{Counts, KnownFollowers, Relation};
 use roaring::RoaringBitmap;
 
 /// What changed at one account since the image.
-#[derive(Default)]
 struct AccountDelta {
+    /// The account it belongs to. A damaged image may name a delta in a record that has none.
+    owner: u32,
     following: ListDelta,
     followers: ListDelta,
 }
@@ -114,7 +115,10 @@ impl Graph {
         let mut records = RecordReader::new(frame.payload)?;
         let mut record_count = 0;
         while let Some(record) = records.next_record()? {
-            let fit = self.check(&record)?;
+            let fit = self.check(&record).map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => error,
+                _ => Error::corrupt(format!("a record does not fit what came before: {error}")),
+            })?;
             self.apply(&record, fit);
             record_count += 1;
         }
@@ -253,8 +257,7 @@ impl Graph {
             let lists = lists.expect("check read the lists of this account");
             (lists.following.iter().collect(), lists.followers.iter().collect())
         };
-        let followed_back = RoaringBitmap::from_sorted_iter(followers.iter().copied())
-            .expect("lists are strictly ascending");
+        let followed_back: RoaringBitmap = followers.iter().copied().collect();
         let mutual: RoaringBitmap =
             following.iter().copied().filter(|&to| followed_back.contains(to)).collect();
         for &to in &following {
@@ -273,13 +276,15 @@ impl Graph {
             }
             self.count_follow(from, id, from_local, !foreign, -1);
         }
-        self.totals.following_entries -= u64::from(own.following);
-        self.totals.follower_entries -= u64::from(own.followers);
-        self.totals.mutual_sum -= u64::from(own.mutual);
-        self.totals.account_count -= 1;
-        self.totals.foreign_count -= u32::from(foreign);
-        if let Some(delta) = self.accounts.record(id).and_then(RecordFields::delta) {
-            self.deltas[delta as usize] = AccountDelta::default();
+        let totals = &mut self.totals;
+        totals.following_entries = totals.following_entries.wrapping_sub(u64::from(own.following));
+        totals.follower_entries = totals.follower_entries.wrapping_sub(u64::from(own.followers));
+        totals.mutual_sum = totals.mutual_sum.wrapping_sub(u64::from(own.mutual));
+        totals.account_count = totals.account_count.wrapping_sub(1);
+        totals.foreign_count = totals.foreign_count.wrapping_sub(u32::from(foreign));
+        // Its delta, if it has one, is left behind without an owner.
+        for side in [Side::Following, Side::Followers] {
+            *self.list_delta(id, side) = ListDelta::default();
         }
         self.accounts.remove(id);
     }
@@ -300,15 +305,24 @@ impl Graph {
         ends
     }
 
+    // The two ends of a follow say the same in every graph this crate wrote. Where a damaged image
+    // makes them contradict each other, an end that already is as asked keeps its delta.
+
     fn link_end(&mut self, id: u32, side: Side, key: EdgeKey, back: bool) {
-        self.list_delta(id, side).add(key);
+        let delta = self.list_delta(id, side);
+        if delta.state(key.id) != EdgeState::Added {
+            delta.add(key);
+        }
         self.change_counts(id, side, back, 1);
     }
 
     fn unlink_end(&mut self, id: u32, side: Side, other: u32, back: bool) {
         let delta = self.list_delta(id, side);
-        let in_image = delta.state(other) == EdgeState::Untouched;
-        delta.remove(other, in_image);
+        match delta.state(other) {
+            EdgeState::Untouched => delta.remove(other, true),
+            EdgeState::Added => delta.remove(other, false),
+            EdgeState::Removed => {}
+        }
         self.change_counts(id, side, back, -1);
     }
 
@@ -342,17 +356,26 @@ impl Graph {
 
     fn list_delta(&mut self, id: u32, side: Side) -> &mut ListDelta {
         let record = self.accounts.record_mut(id);
-        let delta = record.delta().unwrap_or_else(|| {
+        let known = record.delta().map(|delta| delta as usize);
+        let owned = |delta: &usize| self.deltas.get(*delta).is_some_and(|delta| delta.owner == id);
+        let delta = known.filter(owned).unwrap_or_else(|| {
             let delta = u32::try_from(self.deltas.len()).expect("one delta an account at most");
             set_delta(record, Some(delta));
-            self.deltas.push(AccountDelta::default());
-            delta
+            let (following, followers) = (ListDelta::default(), ListDelta::default());
+            self.deltas.push(AccountDelta { owner: id, following, followers });
+            delta as usize
         });
-        let delta = &mut self.deltas[delta as usize];
+        let delta = &mut self.deltas[delta];
         match side {
             Side::Following => &mut delta.following,
             Side::Followers => &mut delta.followers,
         }
+    }
+
+    /// What changed at an account since the image.
+    fn delta(&self, id: u32, record: &[u8]) -> Option<&AccountDelta> {
+        let delta = self.deltas.get(record.delta()? as usize)?;
+        (delta.owner == id).then_some(delta)
     }
 
     // ---- reading -------------------------------------------------------------------------
@@ -395,7 +418,7 @@ impl Graph {
             return Err(Error::bare(ErrorKind::ForeignAccount));
         }
         let sets = self.image.sets(record.sets_offset())?;
-        let delta = record.delta().and_then(|delta| self.deltas.get(delta as usize));
+        let delta = self.delta(id, record);
         Ok(Lists {
             following: Neighbors::new(sets.following, delta.map(|delta| &delta.following)),
             followers: Neighbors::new(sets.followers, delta.map(|delta| &delta.followers)),

@@ -155,7 +155,7 @@ impl ImageHeader {
             return Err(Error::corrupt("not an image: wrong magic").at_offset(0));
         }
         let version = read_u32(bytes, 8);
-        if version > FORMAT_VERSION {
+        if version != FORMAT_VERSION {
             return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
                 .at_offset(8)
                 .expected(FORMAT_VERSION, version));
@@ -434,6 +434,9 @@ impl<'a> ImageWriter<'a> {
     ) -> Result<()> {
         let id = self.next_id;
         self.next_id += 1;
+        if ![following, followers].iter().all(|list| list.ids.is_sorted_by(|a, b| a < b)) {
+            return Err(Error::corrupt(format!("a list of account {name:?} is not in order")));
+        }
         let counted = self.recount(id, following, followers);
         if counted != counts {
             let message = format!("the counters of account {name:?} differ from its lists");
@@ -535,13 +538,13 @@ impl<'a> ImageWriter<'a> {
     }
 }
 
-/// How many ids two ascending slices share, by intersection of bitmaps: what a mutual count is.
+/// How many ids two strictly ascending slices share, by intersection of bitmaps: what a mutual
+/// count is.
 pub(crate) fn bitmap_intersection_len(a: &[u32], b: &[u32]) -> u64 {
     if a.is_empty() || b.is_empty() {
         return 0;
     }
-    let bitmap = |ids: &[u32]| {
-        RoaringBitmap::from_sorted_iter(ids.iter().copied()).expect("lists are strictly ascending")
-    };
+    let bitmap =
+        |ids: &[u32]| RoaringBitmap::from_sorted_iter(ids.iter().copied()).expect("the ids ascend");
     bitmap(a).intersection_len(&bitmap(b))
 }

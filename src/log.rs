@@ -72,7 +72,7 @@ impl SegmentHeader {
             return Err(Error::corrupt("not a log segment: wrong magic").at_offset(0));
         }
         let version = read_u32(bytes, 8);
-        if version > FORMAT_VERSION {
+        if version != FORMAT_VERSION {
             return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
                 .at_offset(8)
                 .expected(FORMAT_VERSION, version));
@@ -249,14 +249,26 @@ impl SegmentWriter {
         })
     }
 
-    /// Goes on with a segment of which `offset_bytes` are in use.
+    /// Goes on with a segment of which `offset_bytes` are in use, as long as its file is now: an
+    /// orderly close leaves it short, and a graph that is only read needs no room.
     pub(crate) fn resume(
         storage: &dyn Storage,
-        header: &SegmentHeader,
+        first_sequence: u64,
         offset_bytes: u64,
     ) -> Result<SegmentWriter> {
-        let file = storage.open_log(&log_file_name(header.first_sequence), header.segment_bytes)?;
-        Ok(SegmentWriter { file, first_sequence: header.first_sequence, offset_bytes })
+        let file = storage.open_log(&log_file_name(first_sequence), offset_bytes)?;
+        Ok(SegmentWriter { file, first_sequence, offset_bytes })
+    }
+
+    /// Allocates the segment to its full length again.
+    pub(crate) fn extend(&mut self, storage: &dyn Storage, segment_bytes: u64) -> Result<()> {
+        self.file = storage.open_log(&log_file_name(self.first_sequence), segment_bytes)?;
+        Ok(())
+    }
+
+    /// Gives back the room behind the last frame. Nothing is appended after this.
+    pub(crate) fn truncate(&mut self) -> Result<()> {
+        self.file.truncate(self.offset_bytes)
     }
 
     /// Overwrites with zeros from the place of the next frame up to `end_bytes`.
@@ -292,11 +304,6 @@ impl SegmentWriter {
     /// Bytes in use, header included.
     pub(crate) fn used_bytes(&self) -> u64 {
         self.offset_bytes
-    }
-
-    /// Allocated bytes.
-    pub(crate) fn len_bytes(&self) -> u64 {
-        self.file.len_bytes()
     }
 
     /// A handle that makes it durable.

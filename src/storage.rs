@@ -35,7 +35,7 @@ pub(crate) trait Storage: Send + Sync {
     fn create(&self, name: &str) -> Result<Box<dyn OutputFile>>;
     /// Makes a file of zeros with all its disk space allocated.
     fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>>;
-    /// Opens a log file for writing, allocated again up to `len_bytes` where it was cut short.
+    /// Opens a log file for writing, allocated again up to `len_bytes` where it is shorter.
     fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>>;
     /// Gives a file another name, replacing one of that name.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
@@ -61,6 +61,8 @@ pub(crate) trait LogFile: Send {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]);
     /// The allocated length.
     fn len_bytes(&self) -> u64;
+    /// Gives back the disk space behind `len_bytes`.
+    fn truncate(&mut self, len_bytes: u64) -> Result<()>;
     /// A handle that waits for the disk while others go on writing.
     fn syncer(&self) -> Arc<dyn LogSync>;
 }
@@ -166,7 +168,7 @@ impl DirectoryStorage {
             let message = "there is no such directory; make a graph with `create(true)`";
             return Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory));
         }
-        refuse_other_peoples_directory(directory)?;
+        check_directory(directory, create)?;
         let lock_path = directory.join(LOCK_FILE_NAME);
         let lock = OpenOptions::new()
             .create(true)
@@ -210,18 +212,20 @@ impl DirectoryStorage {
     fn map_log(&self, name: &str, file: File) -> Result<Box<dyn LogFile>> {
         let path = self.path(name);
         #[expect(unsafe_code, reason = "mapping a file is how a commit reaches the log")]
-        // SAFETY: the directory lock keeps other writers of this crate out, the file was allocated
-        // to its full length just before and is never shortened, and this mapping is the only
-        // writable one. Readers of the same file map only the bytes below the last whole frame,
-        // which are never written again.
+        // SAFETY: the directory lock keeps other writers of this crate out, and this mapping is
+        // the only one that is written through. The file is shortened by `truncate` alone, which
+        // shortens what `write_at` may touch with it. Readers of the same file map only the bytes
+        // below the last whole frame, which are never written again.
         let map = unsafe { MmapMut::map_mut(&file) }
             .map_err(|source| Error::io("map", &path, &source))?;
-        Ok(Box::new(MappedLogFile { map, syncer: Arc::new(FileSync { file, path }) }))
+        let len_bytes = map.len();
+        Ok(Box::new(MappedLogFile { map, len_bytes, syncer: Arc::new(FileSync { file, path }) }))
     }
 }
 
-/// A directory that holds files, but none of a graph, is left as it is: not even locked.
-fn refuse_other_peoples_directory(directory: &Path) -> Result<()> {
+/// A directory without a graph is left as it is, not even locked, where it holds other files or
+/// no graph is to be made.
+fn check_directory(directory: &Path, create: bool) -> Result<()> {
     let failed = |source: io::Error| Error::io("list the directory", directory, &source);
     let mut other = None;
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -232,8 +236,11 @@ fn refuse_other_peoples_directory(directory: &Path) -> Result<()> {
             FileKind::Foreign => other = Some(name),
         }
     }
-    let Some(name) = other else { return Ok(()) };
-    let message = format!("it holds other files, such as {name:?}; choose an empty directory");
+    let message = match other {
+        Some(name) => format!("it holds other files, such as {name:?}; choose an empty directory"),
+        None if create => return Ok(()),
+        None => "the directory is empty; make a graph with `create(true)`".to_owned(),
+    };
     Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory))
 }
 
@@ -371,17 +378,26 @@ impl OutputFile for DirectoryFile {
 
 struct MappedLogFile {
     map: MmapMut,
+    /// How much of the map the file still backs.
+    len_bytes: usize,
     syncer: Arc<FileSync>,
 }
 
 impl LogFile for MappedLogFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
         let start = offset_bytes as usize;
-        self.map[start..start + bytes.len()].copy_from_slice(bytes);
+        self.map[..self.len_bytes][start..start + bytes.len()].copy_from_slice(bytes);
     }
 
     fn len_bytes(&self) -> u64 {
-        self.map.len() as u64
+        self.len_bytes as u64
+    }
+
+    fn truncate(&mut self, len_bytes: u64) -> Result<()> {
+        self.len_bytes = self.len_bytes.min(len_bytes as usize);
+        let FileSync { file, path } = self.syncer.as_ref();
+        file.set_len(self.len_bytes as u64)
+            .map_err(|source| Error::io("give back the room of", path, &source))
     }
 
     fn syncer(&self) -> Arc<dyn LogSync> {
@@ -467,7 +483,9 @@ impl Storage for MemoryStorage {
 
     fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
         let bytes = self.file(name)?;
-        bytes.lock().resize(len_bytes as usize, 0);
+        if (bytes.lock().len() as u64) < len_bytes {
+            bytes.lock().resize(len_bytes as usize, 0);
+        }
         Ok(Box::new(MemoryFile { bytes }))
     }
 
@@ -522,6 +540,11 @@ impl LogFile for MemoryFile {
 
     fn len_bytes(&self) -> u64 {
         self.bytes.lock().len() as u64
+    }
+
+    fn truncate(&mut self, len_bytes: u64) -> Result<()> {
+        self.bytes.lock().truncate(len_bytes as usize);
+        Ok(())
     }
 
     fn syncer(&self) -> Arc<dyn LogSync> {

@@ -67,19 +67,17 @@ pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) graph: Graph,
     pub(crate) recovery: Recovery,
+    /// Whether the log ends with an orderly close: then all of it is on disk.
+    pub(crate) closed: bool,
 }
 
 impl Store {
-    /// Opens the graph in a directory, making it where there is none and `create` says so:
-    /// the newest image, and the log behind it as far as the recovery table lets it.
-    pub(crate) fn open(
-        storage: Arc<dyn Storage>,
-        segment_bytes: u64,
-        create: bool,
-    ) -> Result<Opened> {
+    /// Opens the graph in a directory, making it where there is none: the newest image, and the
+    /// log behind it as far as the recovery table lets it.
+    pub(crate) fn open(storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Opened> {
         let mut listing = list(storage.as_ref())?;
         if listing.images.is_empty() {
-            create_graph(storage.as_ref(), &listing, segment_bytes, create)?;
+            create_graph(storage.as_ref(), &listing, segment_bytes)?;
             listing = list(storage.as_ref())?;
         }
         let image_sequence = *listing.images.last().expect("a graph has an image");
@@ -113,7 +111,7 @@ impl Store {
             .collect();
         let images = listing.images;
         let store = Store { storage, identity, segment_bytes, segments, active, images };
-        Ok(Opened { store, graph, recovery })
+        Ok(Opened { store, graph, recovery, closed: end.closed })
     }
 
     /// The graph's id and key.
@@ -137,6 +135,13 @@ impl Store {
         if self.active.has_room(frame_bytes) {
             return Ok(());
         }
+        let allocated_bytes = self.segments.last().map_or(0, |active| active.allocated_bytes);
+        if self.active.used_bytes() + frame_bytes <= allocated_bytes {
+            // An orderly close gave the room back; the first commit takes it again.
+            self.active.extend(self.storage.as_ref(), allocated_bytes)?;
+            sync.rotated(self.active.syncer());
+            return Ok(());
+        }
         let segment_bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES + frame_bytes);
         self.rotate(segment_bytes.next_multiple_of(4096), next_sequence, sync)
     }
@@ -158,8 +163,13 @@ impl Store {
         };
         let next = SegmentWriter::create(self.storage.as_ref(), &header)?;
         sync.rotated(next.syncer());
-        let sealed = self.segments.last_mut().expect("there is an active segment");
-        sealed.used_bytes = self.active.used_bytes();
+        if self.active.first_sequence() == next_sequence {
+            // The active segment is still empty: the new one took its name and its place.
+            self.segments.pop();
+        } else {
+            let sealed = self.segments.last_mut().expect("there is an active segment");
+            sealed.used_bytes = self.active.used_bytes();
+        }
         self.segments.push(SegmentExtent {
             first_sequence: next_sequence,
             used_bytes: SEGMENT_HEADER_BYTES,
@@ -167,6 +177,11 @@ impl Store {
         });
         self.active = next;
         Ok(())
+    }
+
+    /// Gives back the room of the log that is not in use. Nothing is appended after this.
+    pub(crate) fn truncate(&mut self) -> Result<()> {
+        self.active.truncate()
     }
 
     /// Appends an encoded frame for which room was reserved.
@@ -240,7 +255,8 @@ fn cut(storage: &dyn Storage, headers: &[SegmentHeader], end: LogPlace) -> Resul
     if end.segment + 1 < headers.len() {
         storage.sync_directory()?;
     }
-    let mut active = SegmentWriter::resume(storage, &headers[end.segment], end.offset_bytes)?;
+    let mut active =
+        SegmentWriter::resume(storage, headers[end.segment].first_sequence, end.offset_bytes)?;
     if end.cut_end_bytes > end.offset_bytes {
         active.clear_until(end.cut_end_bytes);
         active.syncer().sync()?;
@@ -250,22 +266,13 @@ fn cut(storage: &dyn Storage, headers: &[SegmentHeader], end: LogPlace) -> Resul
 
 /// Makes an empty graph: its first segment, then, as the commit, its empty image. What an
 /// interrupted creation left is replaced.
-fn create_graph(
-    storage: &dyn Storage,
-    listing: &Listing,
-    segment_bytes: u64,
-    create: bool,
-) -> Result<()> {
+fn create_graph(storage: &dyn Storage, listing: &Listing, segment_bytes: u64) -> Result<()> {
     let directory = storage.path("");
     let unfinished =
         listing.segments.is_empty() || (listing.segments == [1] && is_unused(storage, 1));
     if !unfinished {
         let message = "there are log segments but no image; put the image back";
         return Err(Error::corrupt(message).at_path(&directory));
-    }
-    if !create {
-        let message = "the directory is empty; make a graph with `create(true)`";
-        return Err(Error::new(ErrorKind::NotAGraph, message).at_path(&directory));
     }
     let identity = Identity { graph_id: random_bytes()?, key: random_bytes()? };
     create_segment(storage, identity, 1, segment_bytes)?;
@@ -281,10 +288,11 @@ fn create_graph(
     publish(storage, 0, |file| ImageWriter::new(file, plan)?.finish(None)).map(|_| ())
 }
 
+/// Whether a segment is whole and holds no frame, as an interrupted creation leaves it.
 fn is_unused(storage: &dyn Storage, first_sequence: u64) -> bool {
     storage.map(&log_file_name(first_sequence), u64::MAX).is_ok_and(|bytes| {
         let frames = bytes.get(SEGMENT_HEADER_BYTES as usize..).unwrap_or_default();
-        frames.iter().all(|&byte| byte == 0)
+        SegmentHeader::decode(&bytes).is_ok() && frames.iter().all(|&byte| byte == 0)
     })
 }
 

@@ -6,20 +6,20 @@
 use crate::error::{Error, Result};
 
 /// Takes the parts of an encoding from the front of a byte slice.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(super) fn take(&mut self, len: u64) -> Result<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: u64) -> Result<&'a [u8]> {
         let taken = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
         let (head, rest) = taken.ok_or_else(|| Error::corrupt("a list ends in the middle"))?;
         self.rest = rest;
@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number in groups of seven bits, the low ones first; the only spelling is the shortest.
-    pub(super) fn varint(&mut self) -> Result<u64> {
+    pub(crate) fn varint(&mut self) -> Result<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -69,7 +69,7 @@ pub(super) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// How many bits it takes to write `value`; none for 0.
-pub(super) fn bit_len(value: u64) -> u32 {
+pub(crate) fn bit_len(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
 
@@ -97,7 +97,7 @@ pub(super) fn word_at(bytes: &[u8], position: u64) -> u64 {
 
 /// The `width` bits that begin at bit `position`, for a width of at most 64.
 #[inline]
-pub(super) fn bits_at(bytes: &[u8], position: u64, width: u32) -> u64 {
+pub(crate) fn bits_at(bytes: &[u8], position: u64, width: u32) -> u64 {
     word_at(bytes, position) & low_mask(width)
 }
 
@@ -140,19 +140,19 @@ pub(super) fn is_zero_from(bytes: &[u8], position: u64) -> bool {
 }
 
 /// Appends bit fields; `finish` pads the last byte with zeros.
-pub(super) struct BitWriter<'a> {
+pub(crate) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     pending: u64,
     pending_bits: u32,
 }
 
 impl<'a> BitWriter<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> BitWriter<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> BitWriter<'a> {
         BitWriter { out, pending: 0, pending_bits: 0 }
     }
 
     /// Appends the low `width` bits of `value`, whose other bits are zero.
-    pub(super) fn write(&mut self, value: u64, width: u32) {
+    pub(crate) fn write(&mut self, value: u64, width: u32) {
         debug_assert_eq!(value & !low_mask(width), 0, "a value must fit its width");
         self.pending |= value << self.pending_bits;
         let filled = self.pending_bits + width;
@@ -173,7 +173,7 @@ impl<'a> BitWriter<'a> {
         }
     }
 
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         let len = self.pending_bits.div_ceil(8) as usize;
         self.out.extend_from_slice(&self.pending.to_le_bytes()[..len]);
     }

@@ -9,7 +9,7 @@
 use super::bits::{BitWriter, bits_at, is_zero_from, low_mask, select_in_word, word_at};
 
 #[derive(Clone, Copy)]
-pub(super) struct Fano<'a> {
+pub(crate) struct Fano<'a> {
     bytes: &'a [u8],
     count: u32,
     low_width: u32,
@@ -31,7 +31,7 @@ pub(super) fn encoded_len(count: u32, span: u64) -> u64 {
 }
 
 /// Appends the numbers `value(0)..value(count)`, none above `span`.
-pub(super) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
+pub(crate) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
     let width = low_width(count, span);
     let mut writer = BitWriter::new(out);
     for i in 0..count {
@@ -51,7 +51,7 @@ pub(super) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mu
 
 impl<'a> Fano<'a> {
     /// Reads `count` numbers up to `span` from the front of `bytes`.
-    pub(super) fn new(bytes: &'a [u8], count: u32, span: u64) -> Fano<'a> {
+    pub(crate) fn new(bytes: &'a [u8], count: u32, span: u64) -> Fano<'a> {
         let low_width = low_width(count, span);
         Fano { bytes, count, low_width, upper_bits: upper_bits(count, span) }
     }
@@ -71,7 +71,7 @@ impl<'a> Fano<'a> {
         FanoIter { fano: self, index, base: place, word: self.upper_word(place) }
     }
 
-    pub(super) fn iter(self) -> FanoIter<'a> {
+    pub(crate) fn iter(self) -> FanoIter<'a> {
         self.iter_from(0, 0)
     }
 
@@ -92,7 +92,7 @@ impl<'a> Fano<'a> {
     }
 
     /// Stands at the first number that is not below `value`.
-    pub(super) fn seek(self, value: u64) -> FanoIter<'a> {
+    pub(crate) fn seek(self, value: u64) -> FanoIter<'a> {
         let Some(place) = self.bucket_start(value >> self.low_width) else {
             return self.iter_from(self.count, self.upper_bits);
         };
@@ -143,7 +143,7 @@ impl<'a> Fano<'a> {
 }
 
 #[derive(Clone)]
-pub(super) struct FanoIter<'a> {
+pub(crate) struct FanoIter<'a> {
     fano: Fano<'a>,
     index: u32,
     base: u64,
@@ -206,7 +206,7 @@ impl Iterator for FanoRev<'_> {
             self.word = self.fano.upper_word(start) & low_mask((self.base - start) as u32);
             self.base = start;
         }
-        let bit = 63 - self.word.leading_zeros();
+        let bit = self.word.ilog2();
         self.word &= !(1 << bit);
         self.index -= 1;
         let high = (self.base + u64::from(bit)).saturating_sub(u64::from(self.index));

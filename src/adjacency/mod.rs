@@ -32,6 +32,14 @@ mod tests;
 pub(crate) use delta::{EdgeState, ListDelta};
 pub(crate) use neighbors::Neighbors;
 
+/// What the comparison of encodings measures, beside the candidates that lost.
+#[cfg(feature = "testing")]
+pub(crate) mod measured {
+    pub(crate) use super::bits::{BitWriter, Reader, bit_len, bits_at, write_varint};
+    pub(crate) use super::fano::{Fano, encode as encode_fano};
+    pub(crate) use super::set::{SetForm, SetView, encode as encode_set};
+}
+
 use crate::error::{Error, Result};
 use bits::{Reader, write_varint};
 use order::OrderView;

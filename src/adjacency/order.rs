@@ -390,10 +390,10 @@ impl Iterator for Newest<'_> {
 
     fn next(&mut self) -> Option<EdgeKey> {
         let index = self.times.index();
-        if index < self.order.stored {
-            if let Some(value) = self.times.next() {
-                return self.order.stored_key(index, value, &self.set);
-            }
+        if index < self.order.stored
+            && let Some(value) = self.times.next()
+        {
+            return self.order.stored_key(index, value, &self.set);
         }
         self.next_implied()
     }

@@ -376,10 +376,10 @@ impl<'a> Container<'a> {
                 }
                 total
             }
-            (Container::Array(_), Container::Bitset(_) | Container::Runs(_))
-            | (Container::Runs(_), Container::Bitset(_) | Container::Runs(_)) => {
-                self.iter().filter(|&low| other.contains(low)).count() as u64
-            }
+            (
+                Container::Array(_) | Container::Runs(_),
+                Container::Bitset(_) | Container::Runs(_),
+            ) => self.iter().filter(|&low| other.contains(low)).count() as u64,
             (Container::Bitset(_) | Container::Runs(_), Container::Array(_))
             | (Container::Bitset(_), Container::Runs(_)) => other.intersection_len(self),
         }
@@ -510,7 +510,7 @@ impl Iterator for Rev<'_> {
                     self.items_left = self.items_left.checked_sub(1)?;
                     self.word = bitset_word(body, self.items_left);
                 }
-                let bit = 63 - self.word.leading_zeros();
+                let bit = self.word.ilog2();
                 self.word &= !(1 << bit);
                 Some((64 * self.items_left + bit) as u16)
             }

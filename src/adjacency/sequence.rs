@@ -147,17 +147,17 @@ impl<'a> Sequence<'a> {
         let block = self.block(block_no);
         let within = index % BLOCK_LEN;
         let inner = if within == 0 { block.inner.iter() } else { block.inner.iter_at(within - 1) };
-        self.resume(block_no, block, index, inner)
+        self.resume(block_no, &block, index, inner)
     }
 
     fn resume(
         self,
         block_no: u32,
-        block: Block<'a>,
+        block: &Block<'a>,
         index: u32,
         inner: FanoIter<'a>,
     ) -> SequenceIter<'a> {
-        let first = (index % BLOCK_LEN == 0).then_some(block.first);
+        let first = index.is_multiple_of(BLOCK_LEN).then_some(block.first);
         let (base, last) = (block.first, block.last);
         SequenceIter { sequence: self, block_no, index, base, first, inner, last }
     }
@@ -189,7 +189,7 @@ impl<'a> Sequence<'a> {
         let block = self.block(block_no);
         let inner = block.inner.seek(value.saturating_sub(block.first));
         let index = block_no * BLOCK_LEN + 1 + inner.index();
-        let mut found = self.resume(block_no, block, index, inner);
+        let mut found = self.resume(block_no, &block, index, inner);
         found.first = None;
         found
     }

@@ -11,27 +11,27 @@ pub(super) const PACKED_MAX: usize = 4_096;
 
 /// How a set is written; the numbers are in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SetForm {
+pub(crate) enum SetForm {
     Packed = 0,
     Roaring = 1,
 }
 
 impl SetForm {
     /// The one place that chooses.
-    pub(super) fn choose(len: usize) -> SetForm {
+    pub(crate) fn choose(len: usize) -> SetForm {
         if len <= PACKED_MAX { SetForm::Packed } else { SetForm::Roaring }
     }
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum SetView<'a> {
+pub(crate) enum SetView<'a> {
     Empty,
     Packed { first: u32, rest: Sequence<'a> },
     Roaring(RoaringView<'a>),
 }
 
 /// Appends the ids, which are strictly ascending and at least one.
-pub(super) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
+pub(crate) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
     match form {
         SetForm::Packed => {
             let first = ids[0];
@@ -43,7 +43,7 @@ pub(super) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
 }
 
 impl<'a> SetView<'a> {
-    pub(super) fn parse(form: SetForm, len: u32, reader: &mut Reader<'a>) -> Result<SetView<'a>> {
+    pub(crate) fn parse(form: SetForm, len: u32, reader: &mut Reader<'a>) -> Result<SetView<'a>> {
         match form {
             SetForm::Packed => {
                 let first = reader.varint_u32()?;
@@ -57,7 +57,7 @@ impl<'a> SetView<'a> {
         }
     }
 
-    pub(super) fn contains(&self, id: u32) -> bool {
+    pub(crate) fn contains(&self, id: u32) -> bool {
         match self {
             SetView::Empty => false,
             SetView::Packed { first, rest } => id.checked_sub(*first).is_some_and(|offset| {
@@ -88,7 +88,7 @@ impl<'a> SetView<'a> {
         }
     }
 
-    pub(super) fn iter(&self) -> SetIter<'a> {
+    pub(crate) fn iter(&self) -> SetIter<'a> {
         match *self {
             SetView::Empty => SetIter::Empty,
             SetView::Packed { first, rest } => SetIter::Packed { first, rest: rest.iter() },
@@ -133,7 +133,7 @@ fn place(first: u32, offset: u64) -> u32 {
 
 /// The ids of a set in ascending order.
 #[derive(Clone)]
-pub(super) enum SetIter<'a> {
+pub(crate) enum SetIter<'a> {
     Empty,
     Packed { first: u32, rest: SequenceIter<'a> },
     Roaring(RoaringIter<'a>),

@@ -15,13 +15,19 @@ fn keys_newest_first(model: &Model) -> Vec<EdgeKey> {
 
 fn list_of(model: &Model) -> EdgeList {
     let mut list = EdgeList::default();
-    model.iter().for_each(|(&id, &(at, tie))| list.push(EdgeKey { at, tie, id }));
+    for (&id, &(at, tie)) in model {
+        list.push(EdgeKey { at, tie, id });
+    }
     list
 }
 
+fn max_tie(model: &Model, at: u32) -> Option<u32> {
+    let edges = model.values().filter(|edge| edge.0 == at);
+    edges.map(|edge| edge.1).max()
+}
+
 fn next_tie(model: &Model, at: u32) -> u32 {
-    let ties = model.values().filter(|edge| edge.0 == at).map(|edge| edge.1);
-    ties.max().map_or(0, |tie| tie.saturating_add(1))
+    max_tie(model, at).map_or(0, |tie| tie.saturating_add(1))
 }
 
 /// Every cursor that matters around the keys: the keys, gone ones beside them, and the ends.
@@ -52,12 +58,15 @@ fn check_neighbors(now: &Neighbors<'_>, model: &Model) {
         }
     }
     let keys = keys_newest_first(model);
+    // Ascending, so that the largest tie of each time is the one that stays.
+    let max_ties: BTreeMap<u32, u32> = keys.iter().rev().map(|key| (key.at, key.tie)).collect();
     assert!(now.newest(None).eq(keys.iter().copied()), "newest first");
     for cursor in cursors(&keys, keys.len() / 40) {
         let start = keys.partition_point(|&key| cursor <= key);
         let page = keys[start..].iter().copied().take(70);
         assert!(now.newest(Some(cursor)).take(70).eq(page), "below {cursor:?}");
-        assert_eq!(now.next_tie(cursor.at), next_tie(model, cursor.at), "tie at {}", cursor.at);
+        let next_tie = max_ties.get(&cursor.at).map_or(0, |tie| tie.saturating_add(1));
+        assert_eq!(now.next_tie(cursor.at), next_tie, "tie at {}", cursor.at);
     }
 }
 
@@ -87,16 +96,16 @@ fn check_list(list: &EdgeList) {
 /// Ids by a rule, so that every set form, container kind and width is met.
 fn ids_of(shape: u8, len: usize, start: u32) -> Vec<u32> {
     let len = len as u32;
-    let start = start.min(u32::MAX - len * 40_000 % (1 << 31));
+    let start = start % (1 << 30);
     let ids: BTreeSet<u32> = match shape % 6 {
         0 => (0..len).map(|i| start.wrapping_add(i)).collect(),
         1 => (0..len).map(|i| i.wrapping_mul(2_654_435_761)).collect(),
         2 => (0..len).map(|i| start / 2 + i * 3 + i % 2).collect(),
         3 => (0..len).map(|i| start / 2 + i / 1000 * 70_000 + i % 1000).collect(),
-        4 => (0..len).map(|i| u32::MAX - i * 17 - i * i % 13).collect(),
-        _ => {
-            (0..len).map(|i| if i < len / 2 { i } else { start | 0x8000_0000 ^ i * 999 }).collect()
-        }
+        4 => (0..len).map(|i| u32::MAX - i * 17 - i % 13).collect(),
+        _ => (0..len)
+            .map(|i| if i < len / 2 { i } else { start | (0x8000_0000 ^ (i * 999)) })
+            .collect(),
     };
     ids.into_iter().collect()
 }
@@ -110,10 +119,9 @@ fn timed(ids: Vec<u32>, shape: u8, at: u32, cut: usize) -> EdgeList {
         let later = at.saturating_add(1).saturating_add(scattered);
         let (at, tie) = match shape % 8 {
             0 => (0, id),
-            1 => (at, id),
             2 => (later.saturating_add(step << 7), 0),
             3 if i % (cut + 2) == 0 => (later, step),
-            3 => (at, id),
+            1 | 3 => (at, id),
             4 if i == cut => (at, id),
             4 => (later, step % 3),
             5 => (at, if i % 5 == 0 { u32::MAX - step } else { id }),
@@ -127,7 +135,7 @@ fn timed(ids: Vec<u32>, shape: u8, at: u32, cut: usize) -> EdgeList {
 
 const LENS: [usize; 24] = [
     1, 2, 3, 4, 5, 16, 31, 32, 33, 127, 128, 129, 130, 255, 256, 257, 1000, 4095, 4096, 4097, 5000,
-    9000, 70_000, 300,
+    9000, 300, 70_000,
 ];
 
 #[test]
@@ -135,7 +143,8 @@ fn every_shape_comes_back_at_every_threshold() {
     for (i, &len) in LENS.iter().enumerate() {
         for shape in 0..6_u8 {
             let times = [shape, shape + 3 + (i as u8 & 1)];
-            for times in times {
+            let times = if len < 9000 { &times[..] } else { &times[usize::from(shape) & 1..][..1] };
+            for &times in times {
                 let ids = ids_of(shape, len, 1000 + i as u32 * 77_777);
                 check_list(&timed(ids, times, 1_700_000_000 * u32::from(times % 3 != 0), len / 3));
             }
@@ -213,7 +222,7 @@ proptest! {
         ),
         own_ties in 0..3_u8,
     ) {
-        let own = |id: u32| own_ties == 2 || own_ties == 1 && id % 3 != 0;
+        let own = |id: u32| own_ties == 2 || own_ties == 1 && !id.is_multiple_of(3);
         let model: Model = edges.into_iter()
             .map(|(id, (at, tie))| (id, (at, if own(id) { id } else { tie })))
             .collect();
@@ -314,7 +323,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn lists_stay_right_under_any_changes(
@@ -337,12 +346,16 @@ proptest! {
                     accounts.iter_mut().filter(|a| !a.model.is_empty()).for_each(Account::checkpoint);
                 }
                 Step::Check => {
-                    accounts.iter().for_each(|a| check_neighbors(&a.now(), &a.model));
+                    for account in &accounts {
+ check_neighbors(&account.now(), &account.model);
+}
                     check_common(&accounts[0], &accounts[1]);
                 }
             }
         }
-        accounts.iter().for_each(|a| check_neighbors(&a.now(), &a.model));
+        for account in &accounts {
+ check_neighbors(&account.now(), &account.model);
+}
         check_common(&accounts[0], &accounts[1]);
     }
 }
@@ -352,7 +365,8 @@ fn roaring_samples() -> Vec<RoaringBitmap> {
     let array = (0..60_000_u32).step_by(17);
     let bitset = (65_536 * 3..65_536 * 4_u32).filter(|id| id % 3 != 1);
     let runs = (65_536 * 7 + 100..65_536 * 9 + 5).chain(u32::MAX - 5000..=u32::MAX);
-    let many = (0..200_u32).flat_map(|high| (0..40 + high).map(move |low| high << 17 | low * 11));
+    let many =
+        (0..200_u32).flat_map(|high| (0..40 + high).map(move |low| (high << 17) | (low * 11)));
     let parts: [Vec<u32>; 4] = [array.collect(), bitset.collect(), runs.collect(), many.collect()];
     let mut samples: Vec<RoaringBitmap> = (1..16_u8)
         .map(|chosen| {
@@ -388,7 +402,7 @@ fn the_roaring_reader_agrees_with_the_roaring_crate() {
         assert!(view.iter().eq(bitmap.iter()));
         let len = bitmap.len() as u32;
         assert!(view.rev_from(len).eq(bitmap.iter().rev()));
-        for rank in (0..len + 2).step_by(1 + len as usize / 100) {
+        for rank in (0..len + 2).step_by(1 + len as usize / 40) {
             assert_eq!(view.select(rank), bitmap.select(rank));
             let before = bitmap.iter().take(rank as usize).collect::<Vec<_>>();
             assert!(view.rev_from(rank).take(50).eq(before.iter().rev().copied().take(50)));

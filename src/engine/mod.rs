@@ -75,6 +75,8 @@ struct Commit {
     clock: u32,
     /// Set while a commit changes the state. Found set, a panic left it half changed.
     changing: bool,
+    /// Whether the last frame was written by an orderly close.
+    closed: bool,
     /// Log since the image, and how much of it asks for the next checkpoint.
     log_bytes: u64,
     checkpoint_due_bytes: u64,
@@ -102,13 +104,14 @@ impl FollowGraph {
     }
 
     fn start(storage: Arc<dyn Storage>, options: Options) -> Result<FollowGraph> {
-        let opened = Store::open(storage.clone(), options.segment_bytes, options.create)?;
-        let Opened { store, graph, recovery } = opened;
+        let opened = Store::open(storage.clone(), options.segment_bytes)?;
+        let Opened { store, graph, recovery, closed } = opened;
         let position = graph.position();
         let commit = Commit {
             sequence: position.sequence,
             clock: position.clock,
             changing: false,
+            closed,
             log_bytes: crate::store::used_bytes(&store.extents()),
             checkpoint_due_bytes: options.checkpoint_log_bytes.unwrap_or(u64::MAX),
             records: RecordList::default(),
@@ -118,8 +121,12 @@ impl FollowGraph {
         let shared = Arc::new(Shared {
             storage,
             checkpoint: Mutex::new(()),
-            // What was replayed may be in the page cache only, so it counts as not yet durable.
-            sync: GroupSync::new(commit.store.image_sequence(), commit.store.syncers()?),
+            // What was replayed may be in the page cache only. After an orderly close that can be
+            // no more than the frame that says so.
+            sync: GroupSync::new(
+                if closed { position.sequence - 1 } else { commit.store.image_sequence() },
+                commit.store.syncers()?,
+            ),
             commit: Mutex::new(commit),
             state: RwLock::new(graph),
             signal: background::Signal::default(),
@@ -433,6 +440,7 @@ impl Shared {
         });
         commit.store.append(&commit.frame);
         commit.sequence = sequence;
+        commit.closed = durable_sequence >= sequence;
         commit.log_bytes += commit.frame.len() as u64;
         self.sync.wrote(sequence);
     }
@@ -470,18 +478,23 @@ impl Shared {
         due
     }
 
-    /// Makes everything durable and says so in a last frame, so that the next open need not look
-    /// for a torn tail.
+    /// Makes everything durable, says so in a last frame, and gives back the room behind it, so
+    /// that the next open neither doubts the last commits nor looks for a torn tail.
     fn close(&self) {
         let mut commit = self.commit.lock();
-        if self.refuse_if_latched(&commit).is_err() || self.sync.wait_for_all().is_err() {
+        if commit.closed || self.refuse_if_latched(&commit).is_err() {
             return;
         }
         let sequence = commit.sequence + 1;
+        let room = commit.store.reserve(frame_bytes(8) as u64, sequence, &self.sync);
+        if room.is_err() || self.sync.wait_for_all().is_err() {
+            return;
+        }
         commit.records.clear();
-        let frame_bytes = frame_bytes(8) as u64;
-        if commit.log_bytes > 0 && commit.store.reserve(frame_bytes, sequence, &self.sync).is_ok() {
-            self.append_frame(&mut commit, sequence, sequence, None);
+        self.append_frame(&mut commit, sequence, sequence, None);
+        if self.sync.wait_for(sequence).is_ok() {
+            // Whether that works matters to the space on disk only.
+            let _ = commit.store.truncate();
         }
     }
 }

@@ -98,11 +98,16 @@ impl<'a> Mutation<'a> {
 
     /// At most so many bytes does the change take in the log: a follow may add both accounts.
     pub(super) fn encoded_bytes_max(&self) -> u64 {
-        let record_count = match self.change {
-            Change::Follow(Who::Name(_), Who::Name(_)) => 3,
-            _ => 1,
+        let name_bytes = |who: Who<'_>| match who {
+            Who::Name(name) => name.len(),
+            Who::Id(_) => 0,
         };
-        record_count * RECORD_BYTES_MAX as u64
+        let (record_count, name_bytes) = match self.change {
+            Change::Follow(follower, followed) => (3, name_bytes(follower) + name_bytes(followed)),
+            Change::Unfollow(..) | Change::RemoveAccount(_) => (1, 0),
+            Change::AddAccount { name, .. } => (1, name.len()),
+        };
+        (record_count * RECORD_BYTES_MAX + name_bytes) as u64
     }
 }
 

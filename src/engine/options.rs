@@ -21,8 +21,8 @@ pub enum Durability {
     /// At once; what was committed is synced in the background at this interval. A killed process
     /// loses nothing; a machine that loses power loses the last interval at most.
     Interval(Duration),
-    /// At once, and synced when a segment is full, at checkpoints and on close. A killed process
-    /// loses nothing; a machine that loses power loses what was committed since.
+    /// At once, and synced at checkpoints, by [`sync`](FollowGraph::sync) and on close. A killed
+    /// process loses nothing; a machine that loses power loses what was committed since.
     Never,
 }
 

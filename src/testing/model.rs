@@ -76,7 +76,10 @@ pub struct Model {
     next_place: u64,
 }
 
-#[expect(clippy::missing_errors_doc, reason = "`Refusal` says when, once for all operations")]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "`Refusal` says when, once for all operations"
+)]
 impl Model {
     /// Adds an account whose sets are kept here: true if it is new. Ids are given in order.
     pub fn add_account(&mut self, name: &str) -> Result<bool, Refusal> {
@@ -120,17 +123,28 @@ impl Model {
 
     /// The name of an id.
     pub fn account_name(&self, id: u32) -> Result<String, Refusal> {
-        Ok(self.accounts.get(&id).ok_or(Refusal::UnknownAccount)?.name.clone())
+        Ok(self
+            .accounts
+            .get(&id)
+            .ok_or(Refusal::UnknownAccount)?
+            .name
+            .clone())
     }
 
     /// Every account there is, ids ascending.
     pub fn accounts(&self) -> Vec<(u32, String)> {
-        self.accounts.iter().map(|(id, account)| (*id, account.name.clone())).collect()
+        self.accounts
+            .iter()
+            .map(|(id, account)| (*id, account.name.clone()))
+            .collect()
     }
 
     /// How many accounts there are that are kept elsewhere.
     pub fn foreign_account_count(&self) -> usize {
-        self.accounts.values().filter(|account| account.is_foreign).count()
+        self.accounts
+            .values()
+            .filter(|account| account.is_foreign)
+            .count()
     }
 
     /// `from` follows `to` since `at`: true if it did not before.
@@ -138,12 +152,10 @@ impl Model {
     /// A repeated follow changes nothing, not even the time, and no limit speaks against it.
     /// A refused follow adds no account.
     pub fn follow(&mut self, from: &str, to: &str, at: u32) -> Result<bool, Refusal> {
-        check_name(from)?;
-        check_name(to)?;
+        let ends = (self.account_or_missing(from)?, self.account_or_missing(to)?);
         if from == to {
             return Err(Refusal::SelfFollow);
         }
-        let ends = (self.account_or_missing(from)?, self.account_or_missing(to)?);
         if ends.0.is_foreign && ends.1.is_foreign {
             return Err(Refusal::ForeignAccount);
         }
@@ -160,9 +172,6 @@ impl Model {
     /// `from` no longer follows `to`: true if it did before.
     pub fn unfollow(&mut self, from: &str, to: &str) -> Result<bool, Refusal> {
         let (from_id, to_id) = self.linkable(from, to)?;
-        if from == to {
-            return Err(Refusal::SelfFollow);
-        }
         let was_there = self.follows(from, to);
         for (id, account) in &mut self.accounts {
             if *id == from_id {
@@ -178,16 +187,20 @@ impl Model {
     /// Followers, following, and how many are in both.
     pub fn counts(&self, name: &str) -> Result<(usize, usize, usize), Refusal> {
         let account = self.local(name)?;
-        Ok((account.followers.len(), account.following.len(), account.mutuals().len()))
+        Ok((
+            account.followers.len(),
+            account.following.len(),
+            account.mutuals().len(),
+        ))
     }
 
     /// Whether `name` follows `other`, and whether `other` follows `name`.
     pub fn relation(&self, name: &str, other: &str) -> Result<(bool, bool), Refusal> {
-        if name == other {
-            return self.account_id(name).map(|_| (false, false));
+        match self.linkable(name, other) {
+            Ok(_) => Ok((self.follows(name, other), self.follows(other, name))),
+            Err(Refusal::SelfFollow) => Ok((false, false)),
+            Err(refusal) => Err(refusal),
         }
-        self.linkable(name, other)?;
-        Ok((self.follows(name, other), self.follows(other, name)))
     }
 
     /// Who follows `name`, and since when: newest first, among equal times the later made first.
@@ -257,7 +270,11 @@ impl Model {
         if self.ids.contains_key(name) {
             return Ok(false);
         }
-        let account = Account { name: name.to_owned(), is_foreign, ..Account::default() };
+        let account = Account {
+            name: name.to_owned(),
+            is_foreign,
+            ..Account::default()
+        };
         self.ids.insert(name.to_owned(), self.next_id);
         self.accounts.insert(self.next_id, account);
         self.next_id += 1;
@@ -285,11 +302,11 @@ impl Model {
         if reached(from, from.following.len(), self.max_following) {
             return Err(Refusal::FollowingLimit);
         }
-        if reached(to, to.followers.len(), self.max_followers) {
-            return Err(Refusal::FollowersLimit);
-        }
         if mutual && reached(from, from.mutuals().len(), self.max_mutual) {
             return Err(Refusal::FollowerMutualLimit);
+        }
+        if reached(to, to.followers.len(), self.max_followers) {
+            return Err(Refusal::FollowersLimit);
         }
         if mutual && reached(to, to.mutuals().len(), self.max_mutual) {
             return Err(Refusal::FollowedMutualLimit);
@@ -308,14 +325,25 @@ impl Model {
 
     fn local(&self, name: &str) -> Result<&Account, Refusal> {
         let account = &self.accounts[&self.account_id(name)?];
-        if account.is_foreign { Err(Refusal::ForeignAccount) } else { Ok(account) }
+        if account.is_foreign {
+            Err(Refusal::ForeignAccount)
+        } else {
+            Ok(account)
+        }
     }
 
-    /// The ids of two accounts, at least one of which is local.
+    /// The ids of two different accounts, at least one of which is local.
     fn linkable(&self, name: &str, other: &str) -> Result<(u32, u32), Refusal> {
         let (id, other_id) = (self.account_id(name)?, self.account_id(other)?);
+        if id == other_id {
+            return Err(Refusal::SelfFollow);
+        }
         let both_are_foreign = self.accounts[&id].is_foreign && self.accounts[&other_id].is_foreign;
-        if both_are_foreign { Err(Refusal::ForeignAccount) } else { Ok((id, other_id)) }
+        if both_are_foreign {
+            Err(Refusal::ForeignAccount)
+        } else {
+            Ok((id, other_id))
+        }
     }
 
     /// Either end may be the one that knows.
@@ -330,11 +358,18 @@ impl Model {
     fn newest_first(&self, set: &BTreeMap<u32, Moment>) -> Vec<(String, u32)> {
         let mut entries: Vec<_> = set.iter().map(|(id, moment)| (*moment, *id)).collect();
         entries.sort_unstable_by(|one, other| other.cmp(one));
-        entries.into_iter().map(|((at, _), id)| (self.accounts[&id].name.clone(), at)).collect()
+        entries
+            .into_iter()
+            .map(|((at, _), id)| (self.accounts[&id].name.clone(), at))
+            .collect()
     }
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let fits = (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err(Refusal::InvalidName) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::InvalidName)
+    }
 }
