@@ -293,8 +293,10 @@ impl Image {
         crate::storage::prefetch(&self.file, offset_bytes as usize);
     }
 
-    /// Reads every byte and compares with the checksums. Cost: the size of the file.
+    /// Reads every byte and compares with the checksums; what lies between the sections is zero.
+    /// Cost: the size of the file.
     pub(crate) fn verify(&self) -> Result<()> {
+        let mut read_bytes = IMAGE_HEADER_BYTES as usize;
         for (section, name) in self.header.sections().iter().zip(SECTION_NAMES) {
             let (start, end) = section.range();
             let crc = crc32fast::hash(&self.file[start..end]);
@@ -304,6 +306,15 @@ impl Image {
                     .at_offset(section.offset_bytes)
                     .expected(section.crc, crc));
             }
+            let gap = self.file.get(read_bytes..start).unwrap_or_default();
+            if let Some(place) = gap.iter().position(|&byte| byte != 0) {
+                return Err(Error::corrupt(format!(
+                    "bytes before the {name} section are not zero"
+                ))
+                .at_path(&self.path)
+                .at_offset((read_bytes + place) as u64));
+            }
+            read_bytes = end;
         }
         Ok(())
     }

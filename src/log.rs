@@ -28,7 +28,7 @@ const FRAME_ALIGNMENT: usize = 8;
 /// |---|---|
 /// | 0..8 | magic |
 /// | 8..12 | format version |
-/// | 12..16 | zero |
+/// | 12..16 | how many frames the segment before it holds; 0: none is before it |
 /// | 16..32 | graph id |
 /// | 32..40 | sequence number of the first frame |
 /// | 40..48 | length of the segment in bytes |
@@ -45,6 +45,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) segment_bytes: u64,
     /// What was known durable when it was made.
     pub(crate) durable_sequence: u64,
+    /// How many frames the segment before it holds: tells a missing file from missing frames.
+    pub(crate) previous_frame_count: u32,
 }
 
 impl SegmentHeader {
@@ -53,6 +55,7 @@ impl SegmentHeader {
         let mut bytes = [0u8; SEGMENT_HEADER_BYTES as usize];
         bytes[0..8].copy_from_slice(&LOG_MAGIC);
         write_u32(&mut bytes, 8, FORMAT_VERSION);
+        write_u32(&mut bytes, 12, self.previous_frame_count);
         bytes[16..32].copy_from_slice(&self.graph_id);
         write_u64(&mut bytes, 32, self.first_sequence);
         write_u64(&mut bytes, 40, self.segment_bytes);
@@ -87,6 +90,7 @@ impl SegmentHeader {
             first_sequence: read_u64(bytes, 32),
             segment_bytes: read_u64(bytes, 40),
             durable_sequence: read_u64(bytes, 48),
+            previous_frame_count: read_u32(bytes, 12),
         })
     }
 }
@@ -366,6 +370,7 @@ mod tests {
             first_sequence: 1,
             segment_bytes: 65536,
             durable_sequence: 0,
+            previous_frame_count: 7,
         };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes).expect("whole"), header);

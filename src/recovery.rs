@@ -16,9 +16,9 @@
 //! "Anything else" is a broken frame, zeros with something behind them, or a next segment that
 //! begins with a later sequence. "Something later" is a whole frame or a segment header: each
 //! carries the highest sequence number known durable when it was written. Before the walk, a
-//! first segment that begins behind the image's end is corruption (row G: frames are missing), and
-//! so are a segment whose header contradicts its name or its graph, and one that begins before
-//! its predecessor ends (row H).
+//! missing segment is corruption (row G: the first one begins behind the image's end, or one says
+//! that another is before it than is there), and so are a segment whose header contradicts its name
+//! or its graph, and one that begins before its predecessor ends (row H).
 
 use crate::error::{Error, Result};
 use crate::format::log_file_name;
@@ -138,6 +138,7 @@ impl LogPlace {
         graph: &Graph,
         segments: &[SegmentView],
     ) -> Result<LogPlace> {
+        check_chain(storage, segments)?;
         let next = graph.position().sequence + 1;
         let sequence = segments.first().map(|first| first.header.first_sequence);
         match sequence {
@@ -152,6 +153,22 @@ impl LogPlace {
                 .at_path(&storage.path(&log_file_name(next)))),
         }
     }
+}
+
+/// Row G: each segment must follow the one before it in the directory. A segment is durable before
+/// its first frame, so a gap is a file that somebody took away, not a crash.
+fn check_chain(storage: &dyn Storage, segments: &[SegmentView]) -> Result<()> {
+    for pair in segments.windows(2) {
+        let (before, header) = (pair[0].header.first_sequence, pair[1].header);
+        let expected = header.first_sequence.wrapping_sub(header.previous_frame_count.into());
+        if expected != before {
+            let message = "the log segment before this one is missing; put it back";
+            return Err(Error::corrupt(message)
+                .at_path(&storage.path(&log_file_name(header.first_sequence)))
+                .expected(log_file_name(expected), log_file_name(before)));
+        }
+    }
+    Ok(())
 }
 
 /// Replays the segments over the graph from `start`, as far as the table lets it, and says where

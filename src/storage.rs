@@ -155,7 +155,16 @@ pub(crate) fn random_bytes() -> Result<[u8; 16]> {
 pub(crate) struct DirectoryStorage {
     directory: PathBuf,
     /// Held for its advisory lock, which the operating system drops with the process.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DirectoryStorage {
+    /// A child process forked meanwhile holds the same open file until it executes another
+    /// program, so closing it would not give the lock back at once.
+    fn drop(&mut self) {
+        // Where unlocking fails, the lock ends with the process as it always would.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DirectoryStorage {
@@ -178,7 +187,7 @@ impl DirectoryStorage {
             .open(&lock_path)
             .map_err(|source| Error::io("open the lock file", &lock_path, &source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), _lock: lock }),
+            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => {
                 let message = "one process writes a graph at a time; close the other one first";
                 Err(Error::new(ErrorKind::InUse, message).at_path(&lock_path))

@@ -21,6 +21,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentExtent {
     first_sequence: u64,
+    previous_frame_count: u32,
     used_bytes: u64,
     allocated_bytes: u64,
 }
@@ -99,16 +100,19 @@ impl Store {
             storage.remove(name)?;
         }
         let active = cut(storage.as_ref(), &headers, end)?;
-        let older = listing.segments[..kept].iter().map(|&first| (first, 0));
-        let current = headers[..=end.segment].iter();
-        let segments = older
-            .chain(current.map(|header| (header.first_sequence, header.segment_bytes)))
-            .map(|(first_sequence, bytes)| SegmentExtent {
-                first_sequence,
-                used_bytes: bytes,
-                allocated_bytes: bytes,
-            })
-            .collect();
+        let older = listing.segments[..kept].iter().map(|&first_sequence| SegmentExtent {
+            first_sequence,
+            previous_frame_count: 0,
+            used_bytes: 0,
+            allocated_bytes: 0,
+        });
+        let current = headers[..=end.segment].iter().map(|header| SegmentExtent {
+            first_sequence: header.first_sequence,
+            previous_frame_count: header.previous_frame_count,
+            used_bytes: header.segment_bytes,
+            allocated_bytes: header.segment_bytes,
+        });
+        let segments = older.chain(current).collect();
         let images = listing.images;
         let store = Store { storage, identity, segment_bytes, segments, active, images };
         Ok(Opened { store, graph, recovery, closed: end.closed })
@@ -155,16 +159,22 @@ impl Store {
     }
 
     fn rotate(&mut self, bytes: u64, next_sequence: u64, sync: &GroupSync) -> Result<()> {
+        let active = self.segments.last().expect("there is an active segment");
+        let frame_count = next_sequence - active.first_sequence;
         let header = SegmentHeader {
             graph_id: self.identity.graph_id,
             first_sequence: next_sequence,
             segment_bytes: bytes,
             durable_sequence: sync.durable(),
+            previous_frame_count: match frame_count {
+                // The active segment is still empty: the new one takes its name and its place.
+                0 => active.previous_frame_count,
+                _ => u32::try_from(frame_count).expect("a segment of 4 GiB holds fewer frames"),
+            },
         };
         let next = SegmentWriter::create(self.storage.as_ref(), &header)?;
         sync.rotated(next.syncer());
-        if self.active.first_sequence() == next_sequence {
-            // The active segment is still empty: the new one took its name and its place.
+        if frame_count == 0 {
             self.segments.pop();
         } else {
             let sealed = self.segments.last_mut().expect("there is an active segment");
@@ -172,6 +182,7 @@ impl Store {
         }
         self.segments.push(SegmentExtent {
             first_sequence: next_sequence,
+            previous_frame_count: header.previous_frame_count,
             used_bytes: SEGMENT_HEADER_BYTES,
             allocated_bytes: bytes,
         });
@@ -307,6 +318,7 @@ fn create_segment(
         first_sequence,
         segment_bytes,
         durable_sequence: first_sequence - 1,
+        previous_frame_count: 0,
     };
     SegmentWriter::create(storage, &header).map(|_| ())
 }

@@ -11,14 +11,17 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes }
     }
 
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: u64) -> Result<&'a [u8]> {
         let taken = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
         let (head, rest) = taken.ok_or_else(|| Error::corrupt("a list ends in the middle"))?;
@@ -26,16 +29,29 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8> {
         Ok(self.take(1)?[0])
     }
 
+    #[inline]
     pub(super) fn fixed_u32(&mut self) -> Result<u32> {
         Ok(u32_at(self.take(4)?, 0))
     }
 
     /// A number in groups of seven bits, the low ones first; the only spelling is the shortest.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64> {
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(u64::from(byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -54,6 +70,7 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt("a number in a list is not a varint"))
     }
 
+    #[inline]
     pub(super) fn varint_u32(&mut self) -> Result<u32> {
         let value = self.varint()?;
         u32::try_from(value).map_err(|_| Error::corrupt("a number in a list is above 32 bits"))
@@ -69,11 +86,13 @@ pub(crate) fn write_varint(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// How many bits it takes to write `value`; none for 0.
+#[inline]
 pub(crate) fn bit_len(value: u64) -> u32 {
     u64::BITS - value.leading_zeros()
 }
 
 /// The ones in the low `width` bits, for a width of at most 64.
+#[inline]
 pub(super) fn low_mask(width: u32) -> u64 {
     u64::MAX.checked_shr(u64::BITS.saturating_sub(width)).unwrap_or(0)
 }
@@ -101,11 +120,13 @@ pub(crate) fn bits_at(bytes: &[u8], position: u64, width: u32) -> u64 {
     word_at(bytes, position) & low_mask(width)
 }
 
+#[inline]
 pub(super) fn u16_at(bytes: &[u8], offset: usize) -> u16 {
     let found = bytes.get(offset..).and_then(<[u8]>::first_chunk::<2>);
     found.map_or(0, |chunk| u16::from_le_bytes(*chunk))
 }
 
+#[inline]
 pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     let found = bytes.get(offset..).and_then(<[u8]>::first_chunk::<4>);
     found.map_or(0, |chunk| u32::from_le_bytes(*chunk))
@@ -114,20 +135,21 @@ pub(super) fn u32_at(bytes: &[u8], offset: usize) -> u32 {
 /// The place of the one bit that has `rank` one bits below it; 64 when there is none.
 #[inline]
 pub(super) fn select_in_word(word: u64, rank: u32) -> u32 {
-    let mut remaining = rank;
-    for byte_no in 0..8 {
-        let byte = (word >> (8 * byte_no)) as u8;
-        let ones = byte.count_ones();
-        if remaining < ones {
-            let mut byte = byte;
-            for _ in 0..remaining {
-                byte &= byte - 1;
-            }
-            return 8 * byte_no + byte.trailing_zeros();
-        }
-        remaining -= ones;
+    // Each byte of `sums` holds the number of one bits in it and the bytes below.
+    let pairs = word - (word >> 1 & 0x5555_5555_5555_5555);
+    let nibbles = (pairs & 0x3333_3333_3333_3333) + (pairs >> 2 & 0x3333_3333_3333_3333);
+    let bytes = (nibbles + (nibbles >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    let sums = bytes.wrapping_mul(0x0101_0101_0101_0101);
+    let byte_no = (0..8).filter(|i| u32::from((sums >> (8 * i)) as u8) <= rank).count() as u32;
+    if byte_no == 8 {
+        return 64;
     }
-    64
+    let below = (sums << 8 >> (8 * byte_no)) as u8;
+    let mut byte = (word >> (8 * byte_no)) as u8;
+    for _ in u32::from(below)..rank {
+        byte &= byte - 1;
+    }
+    8 * byte_no + byte.trailing_zeros()
 }
 
 /// Whether the bits from `position` to the end of `bytes` are zero, as padding must be.

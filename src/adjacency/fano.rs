@@ -9,29 +9,35 @@
 use super::bits::{BitWriter, bits_at, is_zero_from, low_mask, select_in_word, word_at};
 
 #[derive(Clone, Copy)]
-pub(crate) struct Fano<'a> {
+pub(super) struct Fano<'a> {
     bytes: &'a [u8],
     count: u32,
     low_width: u32,
+    /// Where the upper bits begin, and how many they are.
+    upper_start: u64,
     upper_bits: u64,
 }
 
+/// The largest width that still leaves a high part for every number on average.
+#[inline]
 fn low_width(count: u32, span: u64) -> u32 {
-    span.checked_div(u64::from(count)).and_then(u64::checked_ilog2).unwrap_or(0)
-}
-
-fn upper_bits(count: u32, span: u64) -> u64 {
-    if count == 0 { 0 } else { u64::from(count) + (span >> low_width(count, span)) }
+    let count = u64::from(count);
+    if count == 0 || span < count {
+        return 0;
+    }
+    let width = span.ilog2() - count.ilog2();
+    width - u32::from(span >> width < count)
 }
 
 /// How many bytes `count` numbers up to `span` take.
+#[inline]
 pub(super) fn encoded_len(count: u32, span: u64) -> u64 {
-    let low_bits = u64::from(count) * u64::from(low_width(count, span));
-    (low_bits + upper_bits(count, span)).div_ceil(8)
+    let fano = Fano::new(&[], count, span);
+    (fano.upper_start + fano.upper_bits).div_ceil(8)
 }
 
 /// Appends the numbers `value(0)..value(count)`, none above `span`.
-pub(crate) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
+pub(super) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
     let width = low_width(count, span);
     let mut writer = BitWriter::new(out);
     for i in 0..count {
@@ -45,33 +51,38 @@ pub(crate) fn encode(count: u32, span: u64, value: impl Fn(u32) -> u64, out: &mu
         writer.write(1, 1);
         used = place + 1;
     }
-    writer.write_zeros(upper_bits(count, span) - used);
+    writer.write_zeros(Fano::new(&[], count, span).upper_bits - used);
     writer.finish();
 }
 
 impl<'a> Fano<'a> {
     /// Reads `count` numbers up to `span` from the front of `bytes`.
-    pub(crate) fn new(bytes: &'a [u8], count: u32, span: u64) -> Fano<'a> {
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8], count: u32, span: u64) -> Fano<'a> {
         let low_width = low_width(count, span);
-        Fano { bytes, count, low_width, upper_bits: upper_bits(count, span) }
+        let upper_start = u64::from(count) * u64::from(low_width);
+        let upper_bits = if count == 0 { 0 } else { u64::from(count) + (span >> low_width) };
+        Fano { bytes, count, low_width, upper_start, upper_bits }
     }
 
+    #[inline]
     fn low(&self, index: u32) -> u64 {
         bits_at(self.bytes, u64::from(index) * u64::from(self.low_width), self.low_width)
     }
 
     /// Up to 64 of the upper bits from `place` on.
+    #[inline]
     fn upper_word(&self, place: u64) -> u64 {
-        let start = u64::from(self.count) * u64::from(self.low_width) + place;
         let left = self.upper_bits.saturating_sub(place).min(64) as u32;
-        word_at(self.bytes, start) & low_mask(left)
+        word_at(self.bytes, self.upper_start + place) & low_mask(left)
     }
 
+    #[inline]
     fn iter_from(self, index: u32, place: u64) -> FanoIter<'a> {
         FanoIter { fano: self, index, base: place, word: self.upper_word(place) }
     }
 
-    pub(crate) fn iter(self) -> FanoIter<'a> {
+    pub(super) fn iter(self) -> FanoIter<'a> {
         self.iter_from(0, 0)
     }
 
@@ -92,22 +103,57 @@ impl<'a> Fano<'a> {
     }
 
     /// Stands at the first number that is not below `value`.
-    pub(crate) fn seek(self, value: u64) -> FanoIter<'a> {
+    pub(super) fn seek(self, value: u64) -> FanoIter<'a> {
         let Some(place) = self.bucket_start(value >> self.low_width) else {
             return self.iter_from(self.count, self.upper_bits);
         };
         let mut at = self.iter_from((place - (value >> self.low_width)) as u32, place);
-        loop {
-            let mut ahead = at.clone();
-            match ahead.next() {
-                Some(found) if found < value => at = ahead,
-                Some(_) | None => return at,
+        while at.peek().is_some_and(|found| found < value) {
+            at.pass();
+        }
+        at
+    }
+
+    #[inline]
+    pub(super) fn contains(self, value: u64) -> bool {
+        let high = value >> self.low_width;
+        let Some(mut place) = self.bucket_start(high) else {
+            return false;
+        };
+        let low = value & low_mask(self.low_width);
+        let mut index = (place - high) as u32;
+        let mut word = self.upper_word(place);
+        // The one bits up to the next zero are the numbers with this high part.
+        while word & 1 == 1 {
+            let found = self.low(index);
+            if low <= found {
+                return found == low;
             }
+            (place, index) = (place + 1, index + 1);
+            word = if word == 1 { self.upper_word(place) } else { word >> 1 };
+        }
+        false
+    }
+
+    /// Every number in its order: the loop of a decoder.
+    #[inline]
+    pub(super) fn for_each(self, mut visit: impl FnMut(u64)) {
+        let (mut index, mut base) = (0_u32, 0);
+        while base < self.upper_bits && index < self.count {
+            let mut word = self.upper_word(base);
+            while word != 0 && index < self.count {
+                let place = base + u64::from(word.trailing_zeros());
+                word &= word - 1;
+                visit(place.saturating_sub(u64::from(index)) << self.low_width | self.low(index));
+                index += 1;
+            }
+            base += 64;
         }
     }
 
     /// The place in the upper bits where the numbers with this high part begin: after as many zero
     /// bits as the high part says.
+    #[inline]
     fn bucket_start(&self, high: u64) -> Option<u64> {
         let (mut place, mut seen) = (0, 0);
         if high == 0 {
@@ -134,7 +180,7 @@ impl<'a> Fano<'a> {
 
     /// Whether the one bits are as many as the numbers, and the bits after them zero.
     pub(super) fn is_well_formed(self, span: u64) -> bool {
-        let used = u64::from(self.count) * u64::from(self.low_width) + self.upper_bits;
+        let used = self.upper_start + self.upper_bits;
         let ones = (0..self.upper_bits).step_by(64).map(|place| self.upper_word(place));
         let count: u32 = ones.map(u64::count_ones).sum();
         let body = self.bytes.get(..encoded_len(self.count, span) as usize);
@@ -143,7 +189,7 @@ impl<'a> Fano<'a> {
 }
 
 #[derive(Clone)]
-pub(crate) struct FanoIter<'a> {
+pub(super) struct FanoIter<'a> {
     fano: Fano<'a>,
     index: u32,
     base: u64,
@@ -157,11 +203,10 @@ impl FanoIter<'_> {
     }
 }
 
-impl Iterator for FanoIter<'_> {
-    type Item = u64;
-
+impl FanoIter<'_> {
+    /// The number that comes next.
     #[inline]
-    fn next(&mut self) -> Option<u64> {
+    fn peek(&mut self) -> Option<u64> {
         if self.fano.count <= self.index {
             return None;
         }
@@ -174,11 +219,26 @@ impl Iterator for FanoIter<'_> {
             self.word = self.fano.upper_word(self.base);
         }
         let place = self.base + u64::from(self.word.trailing_zeros());
-        self.word &= self.word - 1;
         let high = place.saturating_sub(u64::from(self.index));
-        let low = self.fano.low(self.index);
+        Some(high << self.fano.low_width | self.fano.low(self.index))
+    }
+
+    /// Leaves the number that `peek` gave behind.
+    #[inline]
+    fn pass(&mut self) {
+        self.word &= self.word.wrapping_sub(1);
         self.index += 1;
-        Some(high << self.fano.low_width | low)
+    }
+}
+
+impl Iterator for FanoIter<'_> {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        let value = self.peek()?;
+        self.pass();
+        Some(value)
     }
 }
 
@@ -227,6 +287,9 @@ mod tests {
         let fano = Fano::new(&bytes, count, span);
         assert!(fano.is_well_formed(span));
         assert_eq!(fano.iter().collect::<Vec<_>>(), values);
+        let mut visited = Vec::new();
+        fano.for_each(|value| visited.push(value));
+        assert_eq!(visited, values);
         for i in 0..=count {
             let (below, above) = values.split_at(i as usize);
             assert_eq!(fano.iter_at(i).collect::<Vec<_>>(), above);
@@ -236,6 +299,7 @@ mod tests {
             let expected = values.partition_point(|&value| value < target);
             assert_eq!(fano.seek(target).index() as usize, expected, "{target} in {values:?}");
             assert_eq!(fano.seek(target).next(), values.get(expected).copied());
+            assert_eq!(fano.contains(target), values.contains(&target));
         }
     }
 

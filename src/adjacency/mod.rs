@@ -21,6 +21,8 @@
 mod bits;
 mod delta;
 mod fano;
+#[cfg(feature = "testing")]
+pub(crate) mod measured;
 mod neighbors;
 mod order;
 mod roaring_view;
@@ -31,14 +33,6 @@ mod tests;
 
 pub(crate) use delta::{EdgeState, ListDelta};
 pub(crate) use neighbors::Neighbors;
-
-/// What the comparison of encodings measures, beside the candidates that lost.
-#[cfg(feature = "testing")]
-pub(crate) mod measured {
-    pub(crate) use super::bits::{BitWriter, Reader, bit_len, bits_at, write_varint};
-    pub(crate) use super::fano::{Fano, encode as encode_fano};
-    pub(crate) use super::set::{SetForm, SetView, encode as encode_set};
-}
 
 use crate::error::{Error, Result};
 use bits::{Reader, write_varint};
@@ -92,9 +86,6 @@ impl EdgeList {
         self.ids.iter().zip(times).map(|(&id, (&at, &tie))| EdgeKey { at, tie, id })
     }
 }
-
-/// Above this many ids a list claims to hold, room is made as they come, not ahead.
-const RESERVE_MAX: usize = 1 << 16;
 
 /// Appends both lists of one account, in O(n log n) of their edges.
 ///
@@ -186,6 +177,7 @@ impl<'a> ListView<'a> {
     }
 
     /// O(log n).
+    #[inline]
     pub(crate) fn contains(&self, id: u32) -> bool {
         self.set.contains(id)
     }
@@ -195,6 +187,7 @@ impl<'a> ListView<'a> {
         self.image_ids()
     }
 
+    #[inline]
     fn image_ids(&self) -> ImageIds<'a> {
         self.set.iter().take(self.len as usize)
     }
@@ -216,8 +209,7 @@ impl<'a> ListView<'a> {
     /// Replaces the contents of `list`, in O(n).
     pub(crate) fn decode_into(&self, list: &mut EdgeList) {
         list.clear();
-        list.ids.reserve((self.len as usize).min(RESERVE_MAX));
-        list.ids.extend(self.image_ids());
+        self.set.decode_into(self.len, &mut list.ids);
         self.order.decode_into(list);
     }
 

@@ -285,18 +285,18 @@ impl<'a> OrderView<'a> {
         list.at.resize(list.ids.len(), self.implied_at);
         list.tie.clear();
         list.tie.extend_from_slice(&list.ids);
-        for (index, value) in (0..self.stored).zip(self.times.iter()) {
+        let (tied, mut index) = (self.stored - self.listed, 0);
+        self.times.for_each(|value| {
             let place = self.place(index) as usize;
             let (at, tie) = self.unpack(value);
-            let (Some(at_slot), Some(tie_slot)) = (list.at.get_mut(place), list.tie.get_mut(place))
-            else {
-                continue;
-            };
-            *at_slot = at;
-            if index < self.stored - self.listed {
-                *tie_slot = tie;
+            if let Some(slot) = list.at.get_mut(place) {
+                *slot = at;
             }
-        }
+            if let Some(slot) = list.tie.get_mut(place).filter(|_| index < tied) {
+                *slot = tie;
+            }
+            index += 1;
+        });
     }
 
     /// Reads everything: the stored places differ and agree with the marks, the keys descend, and

@@ -76,19 +76,23 @@ impl<'a> RoaringView<'a> {
         Ok(view)
     }
 
+    #[inline]
     fn key(&self, container_no: u32) -> u32 {
         u32::from(u16_at(self.descriptors, 4 * container_no as usize))
     }
 
+    #[inline]
     fn cardinality(&self, container_no: u32) -> u32 {
         u32::from(u16_at(self.descriptors, 4 * container_no as usize + 2)) + 1
     }
 
+    #[inline]
     fn has_runs(&self, container_no: u32) -> bool {
         let flags = self.run_flags.get(container_no as usize / 8).copied().unwrap_or(0);
         flags >> (container_no % 8) & 1 == 1
     }
 
+    #[inline]
     fn end(&self, container_no: u32) -> u32 {
         u32_at(self.ends, 4 * container_no as usize)
     }
@@ -227,6 +231,7 @@ impl<'a> RoaringView<'a> {
 }
 
 /// The first of `0..len` for which `is_before` does not hold.
+#[inline]
 fn partition_point(len: u32, is_before: impl Fn(u32) -> bool) -> u32 {
     let (mut low, mut high) = (0, len);
     while low < high {
@@ -240,10 +245,12 @@ fn partition_point(len: u32, is_before: impl Fn(u32) -> bool) -> u32 {
     low
 }
 
+#[inline]
 fn array_low(body: &[u8], index: u32) -> u16 {
     u16_at(body, 2 * index as usize)
 }
 
+#[inline]
 fn bitset_word(body: &[u8], word_no: u32) -> u64 {
     let chunk = body.get(8 * word_no as usize..).and_then(<[u8]>::first_chunk::<8>);
     chunk.map_or(0, |chunk| u64::from_le_bytes(*chunk))

@@ -58,6 +58,7 @@ pub(super) fn encode(len: u32, value: impl Fn(u32) -> u64, out: &mut Vec<u8>) {
 }
 
 /// How many values of a block are coded: all but its first, and but the last of the sequence.
+#[inline]
 fn inner_count(len: u32, block_no: u32) -> u32 {
     let left = len - block_no * BLOCK_LEN;
     if left <= BLOCK_LEN { left.saturating_sub(2) } else { BLOCK_LEN - 1 }
@@ -78,6 +79,7 @@ impl<'a> Sequence<'a> {
         Sequence { len: 0, offset_width: 0, span: 0, directory: &[], bodies: &[] };
 
     /// Takes a sequence of `len` values from the front of `reader`, in O(1).
+    #[inline]
     pub(super) fn parse(len: u32, reader: &mut Reader<'a>) -> Result<Sequence<'a>> {
         if len < 2 {
             return Ok(Sequence { len, ..Sequence::EMPTY });
@@ -108,21 +110,25 @@ impl<'a> Sequence<'a> {
         self.len.div_ceil(BLOCK_LEN)
     }
 
+    #[inline]
     fn entry_place(&self, block_no: u32) -> u64 {
         let entry_width = bit_len(self.span) + self.offset_width;
         u64::from(block_no.saturating_sub(1)) * u64::from(entry_width)
     }
 
+    #[inline]
     fn block_first(&self, block_no: u32) -> u64 {
         let place = self.entry_place(block_no);
         if block_no == 0 { 0 } else { bits_at(self.directory, place, bit_len(self.span)) }
     }
 
+    #[inline]
     fn block_offset_bytes(&self, block_no: u32) -> u64 {
         let place = self.entry_place(block_no) + u64::from(bit_len(self.span));
         if block_no == 0 { 0 } else { bits_at(self.directory, place, self.offset_width) }
     }
 
+    #[inline]
     fn block(&self, block_no: u32) -> Block<'a> {
         let first = self.block_first(block_no);
         let is_last = self.block_count() <= block_no + 1;
@@ -176,6 +182,18 @@ impl<'a> Sequence<'a> {
         if 1 < self.len && self.span < value {
             return self.end();
         }
+        let block_no = self.block_below(value);
+        let block = self.block(block_no);
+        let inner = block.inner.seek(value.saturating_sub(block.first));
+        let index = block_no * BLOCK_LEN + 1 + inner.index();
+        let mut found = self.resume(block_no, &block, index, inner);
+        found.first = None;
+        found
+    }
+
+    /// The last block whose first value is below `value`, or the first block.
+    #[inline]
+    fn block_below(self, value: u64) -> u32 {
         let (mut low, mut high) = (1, self.block_count());
         while low < high {
             let middle = low.midpoint(high);
@@ -185,13 +203,28 @@ impl<'a> Sequence<'a> {
                 high = middle;
             }
         }
-        let block_no = low - 1;
-        let block = self.block(block_no);
-        let inner = block.inner.seek(value.saturating_sub(block.first));
-        let index = block_no * BLOCK_LEN + 1 + inner.index();
-        let mut found = self.resume(block_no, &block, index, inner);
-        found.first = None;
-        found
+        low - 1
+    }
+
+    #[inline]
+    pub(super) fn contains(self, value: u64) -> bool {
+        if self.len < 2 || value == 0 || self.span <= value {
+            return 0 < self.len && value == 0 || 1 < self.len && value == self.span;
+        }
+        // The first value above the sought one begins the block behind the one to search.
+        let block = self.block(self.block_below(value + 1));
+        block.first == value || block.inner.contains(value.saturating_sub(block.first))
+    }
+
+    /// Every value in its order: the loop of a decoder.
+    #[inline]
+    pub(super) fn for_each(self, mut visit: impl FnMut(u64)) {
+        for block_no in 0..self.block_count() {
+            let block = self.block(block_no);
+            visit(block.first);
+            block.inner.for_each(|value| visit(block.first.saturating_add(value)));
+            block.last.into_iter().for_each(&mut visit);
+        }
     }
 
     /// The value at this index.
@@ -354,6 +387,9 @@ mod tests {
         assert_eq!(reader.rest(), [0xff; 3]);
         sequence.validate().expect("encoded above");
         assert_eq!(sequence.iter().collect::<Vec<_>>(), values);
+        let mut visited = Vec::new();
+        sequence.for_each(|value| visited.push(value));
+        assert_eq!(visited, values);
         for index in (0..=len).step_by(1 + values.len() / 500) {
             let (below, above) = values.split_at(index as usize);
             assert_eq!(sequence.iter_at(index).index(), index);
@@ -366,6 +402,7 @@ mod tests {
                 let mut found = sequence.seek(target);
                 assert_eq!(found.index() as usize, expected, "{target} in {values:?}");
                 assert_eq!(found.next(), values.get(expected).copied());
+                assert_eq!(sequence.contains(target), values.binary_search(&target).is_ok());
             }
         }
     }

@@ -9,29 +9,32 @@ use crate::error::{Error, Result};
 /// measurement.
 pub(super) const PACKED_MAX: usize = 4_096;
 
+/// Above this many ids a set claims to hold, room is made as they come, not ahead.
+const RESERVE_MAX: usize = 1 << 16;
+
 /// How a set is written; the numbers are in the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SetForm {
+pub(super) enum SetForm {
     Packed = 0,
     Roaring = 1,
 }
 
 impl SetForm {
     /// The one place that chooses.
-    pub(crate) fn choose(len: usize) -> SetForm {
+    pub(super) fn choose(len: usize) -> SetForm {
         if len <= PACKED_MAX { SetForm::Packed } else { SetForm::Roaring }
     }
 }
 
 #[derive(Clone, Copy)]
-pub(crate) enum SetView<'a> {
+pub(super) enum SetView<'a> {
     Empty,
     Packed { first: u32, rest: Sequence<'a> },
     Roaring(RoaringView<'a>),
 }
 
 /// Appends the ids, which are strictly ascending and at least one.
-pub(crate) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
+pub(super) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
     match form {
         SetForm::Packed => {
             let first = ids[0];
@@ -43,7 +46,8 @@ pub(crate) fn encode(form: SetForm, ids: &[u32], out: &mut Vec<u8>) {
 }
 
 impl<'a> SetView<'a> {
-    pub(crate) fn parse(form: SetForm, len: u32, reader: &mut Reader<'a>) -> Result<SetView<'a>> {
+    #[inline]
+    pub(super) fn parse(form: SetForm, len: u32, reader: &mut Reader<'a>) -> Result<SetView<'a>> {
         match form {
             SetForm::Packed => {
                 let first = reader.varint_u32()?;
@@ -57,13 +61,13 @@ impl<'a> SetView<'a> {
         }
     }
 
-    pub(crate) fn contains(&self, id: u32) -> bool {
+    #[inline]
+    pub(super) fn contains(&self, id: u32) -> bool {
         match self {
             SetView::Empty => false,
-            SetView::Packed { first, rest } => id.checked_sub(*first).is_some_and(|offset| {
-                u64::from(offset) <= rest.span()
-                    && rest.seek(u64::from(offset)).next() == Some(u64::from(offset))
-            }),
+            SetView::Packed { first, rest } => {
+                id.checked_sub(*first).is_some_and(|offset| rest.contains(u64::from(offset)))
+            }
             SetView::Roaring(set) => set.contains(id),
         }
     }
@@ -88,11 +92,23 @@ impl<'a> SetView<'a> {
         }
     }
 
-    pub(crate) fn iter(&self) -> SetIter<'a> {
+    pub(super) fn iter(&self) -> SetIter<'a> {
         match *self {
             SetView::Empty => SetIter::Empty,
             SetView::Packed { first, rest } => SetIter::Packed { first, rest: rest.iter() },
             SetView::Roaring(set) => SetIter::Roaring(set.iter()),
+        }
+    }
+
+    /// Appends the ids, `len` of them at most.
+    pub(super) fn decode_into(&self, len: u32, ids: &mut Vec<u32>) {
+        ids.reserve((len as usize).min(RESERVE_MAX));
+        match self {
+            SetView::Empty => {}
+            SetView::Packed { first, rest } => {
+                rest.for_each(|offset| ids.push(place(*first, offset)));
+            }
+            SetView::Roaring(set) => ids.extend(set.iter().take(len as usize)),
         }
     }
 
@@ -127,13 +143,14 @@ impl<'a> SetView<'a> {
 }
 
 /// A damaged file may hold an offset beyond its span; the id it gives is then wrong, not absent.
+#[inline]
 fn place(first: u32, offset: u64) -> u32 {
     first.wrapping_add(offset as u32)
 }
 
 /// The ids of a set in ascending order.
 #[derive(Clone)]
-pub(crate) enum SetIter<'a> {
+pub(super) enum SetIter<'a> {
     Empty,
     Packed { first: u32, rest: SequenceIter<'a> },
     Roaring(RoaringIter<'a>),

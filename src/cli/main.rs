@@ -1,3 +1,132 @@
-//! The `followgraph` command line tool.
+//! The `followgraph` command line tool: a skin over the library, one file for each group of
+//! commands. What a command finds goes to standard output, everything else to standard error.
+//!
+//! Exit codes: 0 fine, 1 the answer is no or some items failed, 2 wrong usage, 3 the graph is
+//! damaged or could not be opened.
 
-fn main() {}
+mod bench;
+mod care;
+mod counts;
+mod demo;
+mod export;
+mod failure;
+mod import;
+mod input;
+mod list;
+mod output;
+mod progress;
+mod stats;
+mod write;
+
+use clap::{Parser, Subcommand};
+use failure::{Failure, Verdict};
+use followgraph::{FollowGraph, Options};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Follower, following and mutual counts that always equal the lists.
+#[derive(Parser)]
+#[command(name = "followgraph", version, arg_required_else_help = true)]
+#[command(after_help = "Start here:\n  followgraph demo")]
+struct Cli {
+    /// The directory of the graph; the environment variable `FOLLOWGRAPH_DB` can name it instead
+    #[arg(long, global = true, value_name = "DIR")]
+    db: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Import(import::Import),
+    Counts(counts::CountsOf),
+    Check(counts::Check),
+    List(list::ListOf),
+    Follow(write::Follow),
+    Unfollow(write::Unfollow),
+    AddAccount(write::AddAccount),
+    RemoveAccount(write::RemoveAccount),
+    Stats(stats::StatsOf),
+    Verify(care::Verify),
+    Checkpoint(care::Checkpoint),
+    Backup(care::Backup),
+    Export(export::Export),
+    Bench(bench::Bench),
+    Demo(demo::Demo),
+    #[command(hide = true)]
+    DemoWriter(demo::DemoWriter),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let outcome = run(&cli, &mut out).and_then(|verdict| {
+        out.flush()?;
+        Ok(verdict)
+    });
+    match outcome {
+        Ok(verdict) => verdict.exit_code(),
+        // Whoever read our output has enough: that is not a failure.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            // What was found before the failure is shown before the failure is.
+            let _ = out.flush();
+            output::say(format_args!("followgraph: {failure}"));
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
+    match &cli.command {
+        Command::Import(import) => import.run(&cli.db()?, out),
+        Command::Counts(counts) => counts.run(&cli.existing_graph()?, out),
+        Command::Check(check) => check.run(&cli.existing_graph()?, out),
+        Command::List(list) => list.run(&cli.existing_graph()?, &cli.db()?, out),
+        Command::Follow(follow) => follow.run(&cli.db()?, out),
+        Command::Unfollow(unfollow) => unfollow.run(&cli.existing_graph()?, out),
+        Command::AddAccount(add) => add.run(&cli.db()?, out),
+        Command::RemoveAccount(remove) => remove.run(&cli.existing_graph()?, out),
+        Command::Stats(stats) => stats.run(&cli.existing_graph()?, out),
+        Command::Verify(verify) => verify.run(&cli.existing_graph()?, out),
+        Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
+        Command::Backup(backup) => backup.run(&cli.existing_graph()?, out),
+        Command::Export(export) => export.run(&cli.existing_graph()?, out),
+        Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
+        // The demo never looks at the environment: it must not meet a graph that matters.
+        Command::Demo(demo) => demo.run(cli.db.as_deref(), out),
+        Command::DemoWriter(writer) => writer.run(&cli.existing_graph()?, out),
+    }
+}
+
+impl Cli {
+    fn db(&self) -> Result<PathBuf, Failure> {
+        let from_environment = || std::env::var_os("FOLLOWGRAPH_DB").filter(|dir| !dir.is_empty());
+        self.db.clone().or_else(|| from_environment().map(PathBuf::from)).ok_or_else(|| {
+            Failure::usage("where is the graph? Give --db DIR, or set FOLLOWGRAPH_DB")
+        })
+    }
+
+    /// Opens a graph that is there already: asking a question must not make one.
+    fn existing_graph(&self) -> Result<FollowGraph, Failure> {
+        open(Options::new().create(false), &self.db()?)
+    }
+}
+
+/// Opens a graph and says, should that be impossible, which one. Bytes that recovery had to cut
+/// are no failure, but whoever looks after the graph should hear of them.
+fn open(options: Options, db: &Path) -> Result<FollowGraph, Failure> {
+    let graph = options.open(db).map_err(|error| Failure::open(db, error))?;
+    let recovery = graph.stats().recovery;
+    if recovery.cut_bytes > 0 {
+        output::say(format_args!(
+            "followgraph: note: cut {} bytes ({} frames) off the end of the log, which a crash \
+             had left unfinished; nothing acknowledged as durable was among them",
+            recovery.cut_bytes, recovery.cut_frames,
+        ));
+    }
+    Ok(graph)
+}

@@ -407,6 +407,10 @@ impl Shared {
         };
         commit.changing = false;
         if commit.records.len() == 0 && source_position.is_none() {
+            // Nothing changed; but what makes it so may be a commit that is not on disk yet.
+            let last_sequence = commit.sequence;
+            drop(guard);
+            self.wait_if_always(last_sequence)?;
             return Ok(result);
         }
 
@@ -419,10 +423,15 @@ impl Shared {
         if checkpoint_due {
             self.signal.request_checkpoint();
         }
-        if self.options.durability == Durability::Always {
-            self.sync.wait_for(sequence)?;
-        }
+        self.wait_if_always(sequence)?;
         Ok(result)
+    }
+
+    fn wait_if_always(&self, sequence: u64) -> Result<()> {
+        match self.options.durability {
+            Durability::Always => self.sync.wait_for(sequence),
+            Durability::Interval(_) | Durability::Never => Ok(()),
+        }
     }
 
     /// Writes the noted records as the next frame.

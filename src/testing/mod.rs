@@ -3,6 +3,7 @@
 //! Enabled by the feature `testing`. Nothing here is needed to use the library, and nothing in the
 //! library names anything here.
 
+pub mod encodings;
 mod model;
 
 pub use model::{Model, Refusal};

@@ -76,10 +76,7 @@ pub struct Model {
     next_place: u64,
 }
 
-#[expect(
-    clippy::missing_errors_doc,
-    reason = "`Refusal` says when, once for all operations"
-)]
+#[expect(clippy::missing_errors_doc, reason = "`Refusal` says when, once for all operations")]
 impl Model {
     /// Adds an account whose sets are kept here: true if it is new. Ids are given in order.
     pub fn add_account(&mut self, name: &str) -> Result<bool, Refusal> {
@@ -123,28 +120,17 @@ impl Model {
 
     /// The name of an id.
     pub fn account_name(&self, id: u32) -> Result<String, Refusal> {
-        Ok(self
-            .accounts
-            .get(&id)
-            .ok_or(Refusal::UnknownAccount)?
-            .name
-            .clone())
+        Ok(self.accounts.get(&id).ok_or(Refusal::UnknownAccount)?.name.clone())
     }
 
     /// Every account there is, ids ascending.
     pub fn accounts(&self) -> Vec<(u32, String)> {
-        self.accounts
-            .iter()
-            .map(|(id, account)| (*id, account.name.clone()))
-            .collect()
+        self.accounts.iter().map(|(id, account)| (*id, account.name.clone())).collect()
     }
 
     /// How many accounts there are that are kept elsewhere.
     pub fn foreign_account_count(&self) -> usize {
-        self.accounts
-            .values()
-            .filter(|account| account.is_foreign)
-            .count()
+        self.accounts.values().filter(|account| account.is_foreign).count()
     }
 
     /// `from` follows `to` since `at`: true if it did not before.
@@ -187,11 +173,7 @@ impl Model {
     /// Followers, following, and how many are in both.
     pub fn counts(&self, name: &str) -> Result<(usize, usize, usize), Refusal> {
         let account = self.local(name)?;
-        Ok((
-            account.followers.len(),
-            account.following.len(),
-            account.mutuals().len(),
-        ))
+        Ok((account.followers.len(), account.following.len(), account.mutuals().len()))
     }
 
     /// Whether `name` follows `other`, and whether `other` follows `name`.
@@ -270,11 +252,7 @@ impl Model {
         if self.ids.contains_key(name) {
             return Ok(false);
         }
-        let account = Account {
-            name: name.to_owned(),
-            is_foreign,
-            ..Account::default()
-        };
+        let account = Account { name: name.to_owned(), is_foreign, ..Account::default() };
         self.ids.insert(name.to_owned(), self.next_id);
         self.accounts.insert(self.next_id, account);
         self.next_id += 1;
@@ -325,11 +303,7 @@ impl Model {
 
     fn local(&self, name: &str) -> Result<&Account, Refusal> {
         let account = &self.accounts[&self.account_id(name)?];
-        if account.is_foreign {
-            Err(Refusal::ForeignAccount)
-        } else {
-            Ok(account)
-        }
+        if account.is_foreign { Err(Refusal::ForeignAccount) } else { Ok(account) }
     }
 
     /// The ids of two different accounts, at least one of which is local.
@@ -339,11 +313,7 @@ impl Model {
             return Err(Refusal::SelfFollow);
         }
         let both_are_foreign = self.accounts[&id].is_foreign && self.accounts[&other_id].is_foreign;
-        if both_are_foreign {
-            Err(Refusal::ForeignAccount)
-        } else {
-            Ok((id, other_id))
-        }
+        if both_are_foreign { Err(Refusal::ForeignAccount) } else { Ok((id, other_id)) }
     }
 
     /// Either end may be the one that knows.
@@ -358,18 +328,11 @@ impl Model {
     fn newest_first(&self, set: &BTreeMap<u32, Moment>) -> Vec<(String, u32)> {
         let mut entries: Vec<_> = set.iter().map(|(id, moment)| (*moment, *id)).collect();
         entries.sort_unstable_by(|one, other| other.cmp(one));
-        entries
-            .into_iter()
-            .map(|((at, _), id)| (self.accounts[&id].name.clone(), at))
-            .collect()
+        entries.into_iter().map(|((at, _), id)| (self.accounts[&id].name.clone(), at)).collect()
     }
 }
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let fits = (1..=255).contains(&name.len()) && !name.chars().any(char::is_control);
-    if fits {
-        Ok(())
-    } else {
-        Err(Refusal::InvalidName)
-    }
+    if fits { Ok(()) } else { Err(Refusal::InvalidName) }
 }

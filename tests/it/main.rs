@@ -1,1 +1,17 @@
-fn main() {}
+//! The integration tests: one binary, a module a theme. Every test stands alone and cleans up.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
+mod care;
+mod cli;
+mod concurrent;
+mod damage;
+mod faults;
+mod kill;
+mod large;
+mod model;
+mod pages;
+mod real;
+mod recovery;
+mod support;
+mod tidy;

@@ -1,0 +1,70 @@
+//! `verify`, `checkpoint`, `backup`: looking after a graph.
+
+use super::failure::{Failure, Verdict};
+use super::output::grouped;
+use clap::Args;
+use followgraph::FollowGraph;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Read everything and recount it: counts against lists, followers against followings
+///
+/// The exit code is 3 if anything is wrong.
+#[derive(Args)]
+#[command(after_help = "Example:\n  followgraph --db graph verify")]
+pub(crate) struct Verify {}
+
+/// Write all that is in the log into a new image
+///
+/// A running graph does this by itself; after it, opening has nothing to replay.
+#[derive(Args)]
+#[command(after_help = "Example:\n  followgraph --db graph checkpoint")]
+pub(crate) struct Checkpoint {}
+
+/// Write a verified copy of the graph into a new directory
+#[derive(Args)]
+#[command(after_help = "Example:\n  followgraph --db graph backup graph-backup")]
+pub(crate) struct Backup {
+    /// A directory that is not there yet, or is empty
+    dest: PathBuf,
+}
+
+impl Verify {
+    #[expect(clippy::unused_self, reason = "every command is run the same way")]
+    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        let started = Instant::now();
+        let found = graph.verify()?;
+        let seconds = started.elapsed().as_secs_f64();
+        let (accounts, follows) = (grouped(found.account_count), grouped(found.follow_count));
+        writeln!(out, "all is well: {accounts} accounts, {follows} follows, in {seconds:.2} s")?;
+        writeln!(out, "  sequence     {}", found.sequence)?;
+        writeln!(out, "  fingerprint  {:016x}", found.fingerprint)?;
+        Ok(Verdict::Fine)
+    }
+}
+
+impl Checkpoint {
+    #[expect(clippy::unused_self, reason = "every command is run the same way")]
+    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        let started = Instant::now();
+        let report = graph.checkpoint()?;
+        let (bytes, sequence) = (grouped(report.image_bytes), report.sequence);
+        if report.written {
+            let seconds = started.elapsed().as_secs_f64();
+            writeln!(out, "wrote an image of {bytes} bytes up to {sequence} in {seconds:.2} s")?;
+        } else {
+            writeln!(out, "nothing new since the image of {bytes} bytes up to {sequence}")?;
+        }
+        Ok(Verdict::Fine)
+    }
+}
+
+impl Backup {
+    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        let report = graph.backup(&self.dest)?;
+        let (dest, bytes) = (self.dest.display(), grouped(report.image_bytes));
+        writeln!(out, "wrote a copy of {bytes} bytes up to {} to {dest}", report.sequence)?;
+        Ok(Verdict::Fine)
+    }
+}

@@ -1,0 +1,279 @@
+//! `import`: an edge list into the graph, at once if the graph is empty, else commit by commit.
+
+use super::failure::{Failure, Verdict};
+use super::input::{Input, Line};
+use super::output::{Align, Table, grouped, say};
+use super::progress::{Progress, rate};
+use clap::Args;
+use followgraph::{BulkLoad, Durability, ErrorKind, FollowGraph, Mutation, Options, Outcome};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Follows that go into one commit: enough that the cost of a commit disappears.
+const COMMIT_EDGES: usize = 8192;
+
+/// Bad lines that are shown one by one before they are only counted.
+const SHOWN_BAD_LINES: u64 = 5;
+
+/// What a failed import leaves of a graph that was empty.
+const NOTHING: &str = "nothing was imported";
+
+/// What a failed import leaves of any other.
+const WHAT_WAS_BEFORE: &str = "the lines before were imported";
+
+/// Import an edge list: lines of `FROM TO [UNIX_TIME]`, plain, gzip or zstd
+///
+/// An edge `FROM TO` says that FROM follows TO. Lines that start with `#` and empty lines are left
+/// out, and so are follows of oneself and follows that are there already. Accounts are made as
+/// they appear.
+///
+/// Into an empty graph the list is loaded as a whole or not at all; into any other it is committed
+/// piece by piece, and importing the same list again goes on where an error stopped it.
+#[derive(Args)]
+#[command(after_help = "Example:\n  followgraph --db graph import follows.txt.gz")]
+pub(crate) struct Import {
+    /// The edge list, or `-` for standard input
+    file: PathBuf,
+    /// Leave out lines that cannot be understood, instead of stopping at the first
+    #[arg(long)]
+    skip_bad: bool,
+    /// Memory for sorting, for example 512M; what exceeds it goes to temporary files
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    memory: u64,
+}
+
+/// What became of the lines.
+#[derive(Default)]
+struct Tally {
+    lines: u64,
+    bad_lines: u64,
+    accounts: u64,
+    follows: u64,
+    self_follows: u64,
+    duplicates: u64,
+}
+
+/// An edge and the number of its line.
+struct NumberedEdge<'a> {
+    line: u64,
+    from: &'a str,
+    to: &'a str,
+    at: Option<u32>,
+}
+
+/// Where edges go: into a load or into commits.
+type TakeEdges<'a> = dyn FnMut(&[NumberedEdge<'_>], &mut Tally) -> Result<(), Failure> + 'a;
+
+impl<'a> NumberedEdge<'a> {
+    fn mutation(&self) -> Mutation<'a> {
+        // A follow of oneself is left out, but its account is there, as with a bulk load.
+        if self.from == self.to {
+            return Mutation::add_account(self.from);
+        }
+        Mutation::follow(self.from, self.to).at(self.at.unwrap_or(0))
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        // The list comes first: a mistyped file name should not leave an empty graph behind.
+        let mut input = Input::open(&self.file)?;
+        let options = Options::new().create_missing_accounts(true).durability(Durability::Never);
+        let graph = super::open(options, db)?;
+        let started = Instant::now();
+        // The graph itself knows best whether it is empty enough to be loaded as a whole.
+        let tally = match graph.bulk_load(self.memory) {
+            Ok(load) => self.load(load, &mut input).map_err(|failure| failure.leaving(NOTHING)),
+            Err(error) if error.kind() == ErrorKind::InvalidArgument => {
+                self.commit(&graph, &mut input).map_err(|failure| failure.leaving(WHAT_WAS_BEFORE))
+            }
+            Err(error) => Err(error.into()),
+        }?;
+        report(&tally, input.name(), started.elapsed(), out)?;
+        Ok(Verdict::Fine)
+    }
+
+    /// Sorts everything, then writes the image directly.
+    fn load(&self, mut load: BulkLoad<'_>, input: &mut Input) -> Result<Tally, Failure> {
+        let mut tally = Tally::default();
+        self.feed(input, &mut tally, &mut |edges, tally| {
+            self.add_to_load(&mut load, edges, tally)
+        })?;
+        let mut progress = Progress::start("building", Some(tally.lines));
+        let report = load.finish(&mut |done, total| {
+            progress.show(done, Some(total), done, "follows");
+        })?;
+        tally.accounts = report.account_count;
+        tally.follows = report.follow_count;
+        tally.self_follows = report.self_follow_count;
+        tally.duplicates = report.duplicate_count;
+        Ok(tally)
+    }
+
+    fn add_to_load(
+        &self,
+        load: &mut BulkLoad<'_>,
+        edges: &[NumberedEdge<'_>],
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        for edge in edges {
+            match load.add(edge.from, edge.to, edge.at) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::InvalidName => {
+                    self.bad_line(edge.line, &error.to_string(), tally)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits without waiting for the disk, and waits once at the end.
+    fn commit(&self, graph: &FollowGraph, input: &mut Input) -> Result<Tally, Failure> {
+        let account_count_before = graph.stats().account_count;
+        let mut tally = Tally::default();
+        let fed = self.feed(input, &mut tally, &mut |edges, tally| {
+            edges.chunks(COMMIT_EDGES).try_for_each(|edges| self.apply(graph, edges, tally))
+        });
+        // What was committed before a bad line is said to be there, so it has to be.
+        graph.sync()?;
+        fed?;
+        graph.checkpoint()?;
+        tally.accounts = graph.stats().account_count.saturating_sub(account_count_before);
+        Ok(tally)
+    }
+
+    fn apply(
+        &self,
+        graph: &FollowGraph,
+        edges: &[NumberedEdge<'_>],
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let mutations: Vec<_> = edges.iter().map(NumberedEdge::mutation).collect();
+        for (edge, result) in edges.iter().zip(graph.apply(&mutations)?) {
+            match result {
+                Ok(_) if edge.from == edge.to => tally.self_follows += 1,
+                Ok(Outcome::Applied) => tally.follows += 1,
+                Ok(Outcome::Unchanged) => tally.duplicates += 1,
+                Err(error) => self.bad_line(edge.line, &error.to_string(), tally)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the whole input and hands on its edges, some thousand at a time, in order.
+    fn feed(
+        &self,
+        input: &mut Input,
+        tally: &mut Tally,
+        take: &mut TakeEdges<'_>,
+    ) -> Result<(), Failure> {
+        let total_bytes = input.total_bytes();
+        let mut progress = Progress::start("reading", total_bytes);
+        while let Some(lines) = input.next_lines() {
+            let lines = lines.map_err(|error| {
+                let (name, line) = (input.name(), tally.lines);
+                Failure::input(format!("cannot read {name} on after line {line}: {error}"))
+            })?;
+            let mut edges = Vec::new();
+            let parsed = self.parse(&lines, &mut edges, tally);
+            // The lines before a bad one are good.
+            take(&edges, tally)?;
+            parsed?;
+            progress.show(input.read_bytes(), total_bytes, tally.lines, "lines");
+        }
+        Ok(())
+    }
+
+    /// Appends the edges of some lines, up to the first bad line if that is to be an error.
+    fn parse<'a>(
+        &self,
+        lines: &'a [u8],
+        edges: &mut Vec<NumberedEdge<'a>>,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        for line in lines.split(|byte| *byte == b'\n') {
+            tally.lines += 1;
+            match Line::parse(line) {
+                Line::Blank => {}
+                Line::Edge { from, to, at } => {
+                    edges.push(NumberedEdge { line: tally.lines, from, to, at });
+                }
+                Line::Bad(reason) => self.bad_line(tally.lines, reason, tally)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An error, or one more line that is left out.
+    fn bad_line(&self, line: u64, reason: &str, tally: &mut Tally) -> Result<(), Failure> {
+        let file = self.file.display();
+        if !self.skip_bad {
+            return Err(Failure::input(format!(
+                "{file}, line {line}: {reason}; correct it, or leave such lines out with --skip-bad"
+            )));
+        }
+        tally.bad_lines += 1;
+        if tally.bad_lines <= SHOWN_BAD_LINES {
+            say(format_args!("{file}, line {line}: {reason}: left out"));
+        }
+        Ok(())
+    }
+}
+
+fn report(
+    tally: &Tally,
+    name: &str,
+    elapsed: Duration,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (seconds, rate) = (elapsed.as_secs_f64(), rate(tally.follows, elapsed));
+    writeln!(out, "imported {name} in {seconds:.2} s, {} follows/s", grouped(rate))?;
+    let mut table = Table::new(vec![Align::Left, Align::Right, Align::Left]);
+    let rows = [
+        ("accounts", tally.accounts, "new"),
+        ("follows", tally.follows, "new"),
+        ("self follows", tally.self_follows, "left out"),
+        ("duplicates", tally.duplicates, "left out"),
+        ("bad lines", tally.bad_lines, "left out"),
+    ];
+    for (what, count, fate) in rows {
+        table.push(vec![what.to_owned(), grouped(count), fate.to_owned()]);
+    }
+    Ok(table.write("  ", out)?)
+}
+
+/// Reads a size such as `512M`: bytes, or with K, M, G or T the 1024-fold of the one before.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let digits = upper.trim_end_matches("IB").trim_end_matches('B');
+    let (digits, shift) = match digits.as_bytes().last() {
+        Some(b'K') => (&digits[..digits.len() - 1], 10),
+        Some(b'M') => (&digits[..digits.len() - 1], 20),
+        Some(b'G') => (&digits[..digits.len() - 1], 30),
+        Some(b'T') => (&digits[..digits.len() - 1], 40),
+        _ => (digits, 0),
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    number
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "give a size such as 512M or 2G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_or_are_bytes() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("64k"), Ok(64 << 10));
+        assert_eq!(parse_size("512M"), Ok(512 << 20));
+        assert_eq!(parse_size("2GiB"), Ok(2 << 30));
+        assert_eq!(parse_size("1T"), Ok(1 << 40));
+        for bad in ["", "M", "0", "-1", "1.5G", "1X", "99999999999T"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+}

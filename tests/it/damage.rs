@@ -1,0 +1,178 @@
+//! Hostile bytes: whatever a file holds, the library does not panic, and does not answer wrong
+//! without `verify` saying so.
+
+use crate::recovery::{Logged, NAMES, check_refused, imaged, options};
+use crate::support::{Random, bytes_of, files_of, lay_out};
+use followgraph::{Durability, Error, ErrorKind, FollowGraph, Page};
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// Every answer the graph has about every account, as text.
+fn answers(graph: &FollowGraph) -> String {
+    let mut text = String::new();
+    let kind = |error: Error| error.kind();
+    for name in NAMES.iter().chain(&["late1", "late2", "late3", "last"]) {
+        let counts = graph.counts(name).map_err(kind);
+        let id = graph.account_id(name).map_err(kind);
+        writeln!(text, "{name} {id:?} {counts:?}").unwrap();
+        let followers = graph.followers(name, Page::first(100));
+        let following = graph.following(name, Page::first(100));
+        let mutuals = graph.mutuals(name, Page::first(100));
+        writeln!(text, "{:?}", followers.map(|list| list.entries).map_err(kind)).unwrap();
+        writeln!(text, "{:?}", following.map(|list| list.entries).map_err(kind)).unwrap();
+        writeln!(text, "{:?}", mutuals.map(|list| list.entries).map_err(kind)).unwrap();
+        for relation in graph.batch_relations(name, &NAMES).iter().flatten() {
+            writeln!(text, "{:?}", relation.clone().map_err(kind)).unwrap();
+        }
+        for known in graph.known_followers(name, &NAMES).iter().flatten() {
+            writeln!(text, "{:?}", known.clone().map_err(kind)).unwrap();
+        }
+    }
+    writeln!(text, "{:?}", graph.accounts(None, 100)).unwrap();
+    text
+}
+
+/// What a damaged graph may do: refuse to open, answer right, or answer wrong and have `verify`
+/// say so. Anything else is told.
+fn complaint(dir: &Path, right: &str) -> Option<String> {
+    let judged = catch_unwind(AssertUnwindSafe(|| {
+        let graph = match options().durability(Durability::Never).open(dir) {
+            Ok(graph) => graph,
+            Err(error) => {
+                let expected = [ErrorKind::Corrupt, ErrorKind::UnsupportedVersion];
+                let is_expected = expected.contains(&error.kind());
+                return (!is_expected).then(|| format!("refused as {error}"));
+            }
+        };
+        let is_right = answers(&graph) == right;
+        let verified = graph.verify();
+        // Writes and a checkpoint over damage may fail, and may not panic.
+        let _ = graph.follow("h", "fresh");
+        let _ = graph.remove_account("b");
+        let _ = graph.checkpoint();
+        let complains = verified.is_err();
+        (!is_right && !complains).then(|| "wrong answers and a clean verify".to_owned())
+    }));
+    judged.unwrap_or_else(|_| Some("panicked".to_owned()))
+}
+
+#[test]
+fn no_flipped_byte_of_an_image_panics_or_answers_wrong_behind_verifys_back() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    let files = bytes_of(dir.path());
+    let right = answers(&options().open(dir.path()).unwrap());
+    let image = files_of(dir.path(), "fgi").pop().unwrap();
+    let mut random = Random::seeded(17);
+    let mut complaints = Vec::new();
+    let length = files[&image].len();
+    for place in (0..length).filter(|place| *place < 512 || files[&image][*place] != 0) {
+        for flip in [1_u8 << random.below(8), 0xff] {
+            let mut files = files.clone();
+            files.get_mut(&image).unwrap()[place] ^= flip;
+            lay_out(dir.path(), &files);
+            let complaint = complaint(dir.path(), &right);
+            complaints.extend(complaint.map(|text| format!("byte {place} ^ {flip:#x}: {text}")));
+        }
+    }
+    assert!(complaints.is_empty(), "{length} bytes, {}", complaints.join("\n"));
+}
+
+#[test]
+fn no_run_of_random_bytes_in_an_image_panics_or_answers_wrong_behind_verifys_back() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    let files = bytes_of(dir.path());
+    let right = answers(&options().open(dir.path()).unwrap());
+    let image = files_of(dir.path(), "fgi").pop().unwrap();
+    let length = files[&image].len();
+    let mut complaints = Vec::new();
+    for seed in 0..400 {
+        let mut random = Random::seeded(seed);
+        let mut files = files.clone();
+        let bytes = files.get_mut(&image).unwrap();
+        // Behind the header page, whose own checksum keeps everything else out.
+        let start = 4096 + random.below(length - 4096);
+        let end = length.min(start + 1 + random.below(64));
+        bytes[start..end].iter_mut().for_each(|byte| *byte = random.below(256) as u8);
+        lay_out(dir.path(), &files);
+        let complaint = complaint(dir.path(), &right);
+        complaints.extend(complaint.map(|text| format!("seed {seed}: {text}")));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// A frame with a right checksum around any payload.
+fn forged_frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame.extend((payload.len() as u32).to_le_bytes());
+    frame.extend([0; 4]);
+    frame.extend(sequence.to_le_bytes());
+    frame.extend((sequence - 1).to_le_bytes());
+    frame.extend([0xff; 8]);
+    frame.extend(payload);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&frame[..4]);
+    crc.update(&frame[8..]);
+    frame[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
+    frame.resize(frame.len().next_multiple_of(8), 0);
+    frame
+}
+
+#[test]
+fn frames_with_right_checksums_and_impossible_records_are_corrupt() {
+    let logged = Logged::killed(Durability::Always, 6);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, _, end) = logged.frames()[5];
+    let state = logged.state_of(6);
+    let id_count = state.accounts().len() as u8;
+    let with_frame = |payload: &[u8]| {
+        let mut bytes = logged.bytes().to_vec();
+        let frame = forged_frame(7, payload);
+        bytes[end..end + frame.len()].copy_from_slice(&frame);
+        lay_out(dir.path(), &logged.with(bytes));
+    };
+    with_frame(&[1, 0, id_count, 1, b'z', 0]);
+    let graph = options().open(dir.path()).unwrap();
+    assert_eq!(graph.account_id("z").unwrap().0, u32::from(id_count), "a forged frame can be good");
+    drop(graph);
+
+    let check = |payload: &[u8]| {
+        with_frame(payload);
+        let what = format!("payload {payload:?}");
+        check_refused(dir.path(), ErrorKind::Corrupt, Some(&logged.segment), &what);
+    };
+    let (from, to, _) = state.edges().remove(0);
+    let [from, to] = [from, to].map(|name| state.account_id(&name).unwrap() as u8);
+    // No such record, and records that end too early.
+    check(&[1, 9]);
+    check(&[1, 2, 0]);
+    check(&[2, 0, id_count, 1, b'z', 0]);
+    check(&[1, 0, id_count, 1, b'z', 0, 0]);
+    // Follows of oneself, of nobody, by nobody, a second time; a time that is half given.
+    check(&[1, 2, 0, 0, 0, 1]);
+    check(&[1, 2, 0, 99, 0, 1]);
+    check(&[1, 2, 252, 255, 255, 255, 255, 0, 0, 1]);
+    check(&[1, 2, from, to, 0, 1]);
+    check(&[1, 2, to, from, 0, 2]);
+    // Unfollows of nobody, of oneself, and of somebody a second time.
+    check(&[1, 3, 0, 99]);
+    check(&[1, 3, 0, 0]);
+    check(&[2, 3, from, to, 3, from, to]);
+    // Removals of nobody, and twice.
+    check(&[1, 1, 99]);
+    check(&[2, 1, from, 1, from]);
+    // Ids out of order, names taken, empty, bad, not UTF-8, endless.
+    check(&[1, 0, id_count + 1, 1, b'z', 0]);
+    check(&[1, 0, 0, 1, b'z', 0]);
+    check(&[1, 0, id_count, 1, b'a', 0]);
+    check(&[1, 0, id_count, 0, 0]);
+    check(&[1, 0, id_count, 1, b'\n', 0]);
+    check(&[1, 0, id_count, 1, 0xff, 0]);
+    check(&[1, 0, id_count, 1, b'z', 7]);
+    check(&[1, 0, id_count, 253, 255, 255, 255, 255, 255, 255, 255, 255]);
+    // More records than there can be.
+    check(&[252, 255, 255, 255, 255, 1, 0]);
+    check(&[253, 255, 255, 255, 255, 255, 255, 255, 255]);
+}

@@ -1,0 +1,523 @@
+//! What opening does with files that are not as they were left: torn tails are cut and reported,
+//! anything else is an error with its place, and an error changes nothing.
+
+use crate::support::{
+    HandClock, Random, assert_equal, assert_verified, bytes_of, files_of, lay_out, walk,
+};
+use followgraph::testing::Model;
+use followgraph::{Durability, Error, ErrorKind, FollowGraph, Mutation, Options};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub(super) const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const SEGMENT_HEADER_BYTES: usize = 64;
+const FRAME_HEADER_BYTES: usize = 32;
+/// Where both kinds of file keep their format version.
+const VERSION_OFFSET_BYTES: usize = 8;
+
+pub(super) fn options() -> Options {
+    Options::new()
+        .segment_bytes(64 << 10)
+        .checkpoint_log_bytes(None)
+        .create_missing_accounts(true)
+        .clock(HandClock::at(1000).clock())
+}
+
+/// Where the frames of a segment lie: start, end of the payload, end with padding.
+fn frames(segment: &[u8]) -> Vec<(usize, usize, usize)> {
+    let mut frames = Vec::new();
+    let mut start = SEGMENT_HEADER_BYTES;
+    loop {
+        let length = u32::from_le_bytes(segment[start..start + 4].try_into().unwrap()) as usize;
+        if length == 0 {
+            return frames;
+        }
+        let payload_end = start + FRAME_HEADER_BYTES + length;
+        let end = payload_end.next_multiple_of(8);
+        frames.push((start, payload_end, end));
+        start = end;
+    }
+}
+
+/// Makes `commit_count` commits of one to three follows or unfollows, and tells the model's state
+/// after each, the empty one first.
+fn grow(graph: &FollowGraph, seed: u64, commit_count: usize) -> Vec<Model> {
+    let mut random = Random::seeded(seed);
+    let mut model = Model::default();
+    model.creates_missing_accounts = true;
+    let mut states = vec![model.clone()];
+    while states.len() <= commit_count {
+        let mut mutations = Vec::new();
+        let before = model.clone();
+        for _ in 0..=random.below(3) {
+            let (from, to) = (NAMES[random.below(8)], NAMES[random.below(8)]);
+            if from == to {
+                continue;
+            }
+            if random.one_in(4) && model.unfollow(from, to) == Ok(true) {
+                mutations.push(Mutation::unfollow(from, to));
+            } else if model.follow(from, to, 1000) == Ok(true) {
+                mutations.push(Mutation::follow(from, to));
+            }
+        }
+        // A batch that changes nothing need not be a commit, and here each is to be one.
+        if mutations.is_empty() || model.edges() == before.edges() {
+            model = before;
+            continue;
+        }
+        for result in graph.apply(&mutations).unwrap() {
+            result.unwrap();
+        }
+        states.push(model.clone());
+    }
+    states
+}
+
+/// A graph of some commits in one segment: its files, the segment's name, the state after each.
+pub(super) struct Logged {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(super) segment: PathBuf,
+    states: Vec<Model>,
+}
+
+impl Logged {
+    /// The files as a killed process leaves them: one commit is one frame, and nothing else.
+    pub(super) fn killed(durability: Durability, commit_count: usize) -> Logged {
+        let dir = tempfile::tempdir().unwrap();
+        let graph = options().durability(durability).open(dir.path()).unwrap();
+        let states = grow(&graph, 7, commit_count);
+        let logged = Logged::read(dir.path(), states);
+        assert_eq!(logged.frames().len(), commit_count, "one commit is one frame");
+        logged
+    }
+
+    /// The files as a closed graph leaves them: a last frame may say that all was durable.
+    fn closed(durability: Durability, commit_count: usize) -> Logged {
+        let dir = tempfile::tempdir().unwrap();
+        let graph = options().durability(durability).open(dir.path()).unwrap();
+        let states = grow(&graph, 7, commit_count);
+        drop(graph);
+        let logged = Logged::read(dir.path(), states);
+        assert!((commit_count..=commit_count + 1).contains(&logged.frames().len()));
+        logged
+    }
+
+    fn read(dir: &Path, states: Vec<Model>) -> Logged {
+        let segments = files_of(dir, "fgl");
+        assert_eq!(segments.len(), 1);
+        Logged { files: bytes_of(dir), segment: segments[0].clone(), states }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.files[&self.segment]
+    }
+
+    pub(super) fn frames(&self) -> Vec<(usize, usize, usize)> {
+        frames(self.bytes())
+    }
+
+    /// The files with other bytes in the segment's place.
+    pub(super) fn with(&self, bytes: Vec<u8>) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = self.files.clone();
+        files.insert(self.segment.clone(), bytes);
+        files
+    }
+
+    /// The state of a log of so many whole frames; a closing frame changes nothing.
+    pub(super) fn state_of(&self, frame_count: usize) -> &Model {
+        &self.states[frame_count.min(self.states.len() - 1)]
+    }
+}
+
+/// The graph in `dir` opens to `state`, tells of a cut if one `is_torn`, and goes on from there.
+fn check_opens_to(dir: &Path, state: &Model, is_torn: bool, what: &str) {
+    let graph = options().durability(Durability::Never).open(dir).unwrap_or_else(|error| {
+        panic!("{what}: {error}");
+    });
+    let recovery = graph.stats().recovery;
+    assert_eq!(recovery.cut_bytes > 0, is_torn, "{what}: {recovery:?}");
+    assert_eq!(recovery.cut_frames, u64::from(is_torn), "{what}: {recovery:?}");
+    assert_equal(&graph, state, &NAMES);
+    let mut state = state.clone();
+    let fresh = format!("fresh{}", state.accounts().len());
+    graph.follow("a", &fresh).unwrap();
+    state.follow("a", &fresh, 1000).unwrap();
+    drop(graph);
+    let graph = options().open(dir).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+    assert_eq!(graph.stats().recovery.cut_bytes, 0, "{what}, opened again");
+    assert_equal(&graph, &state, &NAMES);
+    assert_verified(&graph, &state);
+}
+
+/// Opening fails with `kind`, names the file, and leaves every byte of the directory as it was.
+#[track_caller]
+pub(super) fn check_refused(dir: &Path, kind: ErrorKind, file: Option<&Path>, what: &str) -> Error {
+    let before = bytes_of(dir);
+    let error = options().open(dir).err().unwrap_or_else(|| panic!("{what}: opened"));
+    assert_eq!(error.kind(), kind, "{what}: {error}");
+    if let Some(file) = file {
+        assert_eq!(error.path(), Some(dir.join(file).as_path()), "{what}: {error}");
+    }
+    let after = bytes_of(dir);
+    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before), "{what}: files came or went");
+    assert!(after == before, "{what}: bytes changed");
+    error
+}
+
+#[test]
+fn every_prefix_of_a_log_opens_to_the_commits_that_are_whole_in_it() {
+    check_every_cut(&Logged::killed(Durability::Never, 24), 4);
+}
+
+#[test]
+fn every_prefix_of_a_log_whose_commits_were_synced_opens_to_the_whole_ones() {
+    check_every_cut(&Logged::killed(Durability::Always, 8), 2);
+}
+
+#[test]
+fn every_prefix_of_a_closed_log_opens_to_the_commits_that_are_whole_in_it() {
+    check_every_cut(&Logged::closed(Durability::Always, 8), 2);
+}
+
+/// Cuts at every byte of the last frames, by shortening the file and by zeros to its end.
+fn check_every_cut(logged: &Logged, last_frame_count: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = logged.bytes();
+    let frames = logged.frames();
+    let last_frames = frames.iter().enumerate().rev().take(last_frame_count);
+    for (index, (start, payload_end, end)) in last_frames {
+        for cut in *start..*end {
+            let is_whole = cut >= *payload_end;
+            let is_torn = cut > *start && !is_whole;
+            let state = logged.state_of(index + usize::from(is_whole));
+            lay_out(dir.path(), &logged.with(whole[..cut].to_vec()));
+            let what = format!("frame {index} shortened at byte {cut}");
+            check_opens_to(dir.path(), state, is_torn, &what);
+
+            let mut zeroed = whole[..cut].to_vec();
+            zeroed.resize(whole.len(), 0);
+            let is_whole = zeroed[*start..*end] == whole[*start..*end];
+            let is_torn = cut > *start && !is_whole;
+            let state = logged.state_of(index + usize::from(is_whole));
+            lay_out(dir.path(), &logged.with(zeroed));
+            let what = format!("frame {index} zeroed from byte {cut} on");
+            check_opens_to(dir.path(), state, is_torn, &what);
+        }
+    }
+}
+
+#[test]
+fn a_segment_cut_inside_its_header_is_refused() {
+    let logged = Logged::closed(Durability::Always, 3);
+    let dir = tempfile::tempdir().unwrap();
+    for cut in 0..SEGMENT_HEADER_BYTES {
+        lay_out(dir.path(), &logged.with(logged.bytes()[..cut].to_vec()));
+        let what = format!("header cut at {cut}");
+        check_refused(dir.path(), ErrorKind::Corrupt, Some(&logged.segment), &what);
+    }
+}
+
+/// Flips a bit in every byte of all frames but the last: each is corruption, with its place.
+fn check_every_flip(logged: &Logged) {
+    let dir = tempfile::tempdir().unwrap();
+    lay_out(dir.path(), &logged.files);
+    let frames = logged.frames();
+    for (index, (start, payload_end, _)) in frames[..frames.len() - 1].iter().enumerate() {
+        for place in *start..*payload_end {
+            let mut damaged = logged.bytes().to_vec();
+            damaged[place] ^= 1 << (place % 8);
+            std::fs::write(dir.path().join(&logged.segment), &damaged).unwrap();
+            let what = format!("frame {index}, byte {place}");
+            let file = Some(logged.segment.as_path());
+            let error = check_refused(dir.path(), ErrorKind::Corrupt, file, &what);
+            let offset = error.offset_bytes().expect("a corrupt frame has a place") as usize;
+            assert!((*start..*payload_end).contains(&offset), "{what}: {error}");
+            assert!(error.to_string().contains("expected"), "{what}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_an_acknowledged_frame_is_corruption_and_names_its_place() {
+    check_every_flip(&Logged::killed(Durability::Always, 10));
+}
+
+#[test]
+fn a_flipped_bit_in_any_frame_of_a_closed_log_is_corruption_and_names_its_place() {
+    check_every_flip(&Logged::closed(Durability::Always, 4));
+    check_every_flip(&Logged::closed(Durability::Never, 4));
+}
+
+#[test]
+fn a_flipped_bit_between_frames_changes_nothing_that_is_read() {
+    let logged = Logged::closed(Durability::Always, 10);
+    let dir = tempfile::tempdir().unwrap();
+    let mut padding_bytes = 0;
+    for (_, payload_end, end) in logged.frames() {
+        for place in payload_end..end {
+            padding_bytes += 1;
+            let mut damaged = logged.bytes().to_vec();
+            damaged[place] ^= 1 << (place % 8);
+            lay_out(dir.path(), &logged.with(damaged));
+            match options().open(dir.path()) {
+                Ok(graph) => assert_equal(&graph, logged.state_of(10), &NAMES),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {place}: {error}"),
+            }
+        }
+    }
+    assert!(padding_bytes > 0, "frames without padding test nothing");
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_frame_is_a_torn_tail() {
+    let logged = Logged::killed(Durability::Always, 6);
+    let dir = tempfile::tempdir().unwrap();
+    let (start, payload_end, _) = logged.frames()[5];
+    for place in start..payload_end {
+        let mut damaged = logged.bytes().to_vec();
+        damaged[place] ^= 1 << (place % 8);
+        lay_out(dir.path(), &logged.with(damaged));
+        let what = format!("byte {place} of the last frame");
+        check_opens_to(dir.path(), logged.state_of(5), true, &what);
+    }
+}
+
+#[test]
+fn garbage_behind_the_last_frame_is_cut_once() {
+    let logged = Logged::killed(Durability::Always, 6);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, _, end) = logged.frames()[5];
+    let mut random = Random::seeded(3);
+    let mut damaged = logged.bytes().to_vec();
+    damaged[end..end + 500].fill_with(|| 1 + random.below(255) as u8);
+    lay_out(dir.path(), &logged.with(damaged));
+    check_opens_to(dir.path(), logged.state_of(6), true, "garbage behind the last frame");
+}
+
+/// A closed graph with at least four segments and no image of use, its files and its model.
+fn segmented(dir: &Path, seed: u64) -> Model {
+    let graph = options().open(dir).unwrap();
+    let mut states = grow(&graph, seed, 100);
+    let mut model = states.pop().unwrap();
+    let flood = [Mutation::unfollow("a", "b"), Mutation::follow("a", "b")];
+    let flood: Vec<Mutation<'_>> = flood.into_iter().cycle().take(2000).collect();
+    for _ in 0..15 {
+        graph.apply(&flood).unwrap();
+        model.unfollow("a", "b").unwrap();
+        model.follow("a", "b", 1000).unwrap();
+    }
+    assert_equal(&graph, &model, &NAMES);
+    drop(graph);
+    assert!(files_of(dir, "fgl").len() >= 4, "{:?}", files_of(dir, "fgl"));
+    model
+}
+
+#[test]
+fn many_segments_open_to_all_they_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = segmented(dir.path(), 11);
+    let graph = options().open(dir.path()).unwrap();
+    assert_equal(&graph, &model, &NAMES);
+    assert_verified(&graph, &model);
+    assert_eq!(graph.stats().recovery.replayed_frames, graph.stats().sequence);
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    segmented(dir.path(), 11);
+    let segments = files_of(dir.path(), "fgl");
+    for missing in &segments[..segments.len() - 1] {
+        let files = bytes_of(dir.path());
+        std::fs::remove_file(dir.path().join(missing)).unwrap();
+        let what = format!("without {}", missing.display());
+        check_refused(dir.path(), ErrorKind::Corrupt, None, &what);
+        lay_out(dir.path(), &files);
+    }
+}
+
+#[test]
+fn damage_in_a_segment_that_is_not_the_last_is_never_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    segmented(dir.path(), 11);
+    let files = bytes_of(dir.path());
+    let segment = &files_of(dir.path(), "fgl")[0];
+    let (start, ..) = *frames(&files[segment]).last().unwrap();
+    for damage in ["flipped", "zeroed", "shortened"] {
+        let mut files = files.clone();
+        let bytes = files.get_mut(segment).unwrap();
+        match damage {
+            "flipped" => bytes[start + 40] ^= 1,
+            "zeroed" => bytes[start..].fill(0),
+            _ => bytes.truncate(start),
+        }
+        lay_out(dir.path(), &files);
+        check_refused(dir.path(), ErrorKind::Corrupt, None, damage);
+    }
+}
+
+#[test]
+fn a_segment_of_another_graph_is_refused() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    segmented(here.path(), 11);
+    segmented(there.path(), 11);
+    let segments = files_of(here.path(), "fgl");
+    assert_eq!(segments, files_of(there.path(), "fgl"), "the same history has the same files");
+    for segment in &segments {
+        let files = bytes_of(here.path());
+        std::fs::copy(there.path().join(segment), here.path().join(segment)).unwrap();
+        let what = format!("{} of another graph", segment.display());
+        check_refused(here.path(), ErrorKind::Corrupt, None, &what);
+        lay_out(here.path(), &files);
+    }
+}
+
+/// A closed graph in `dir` with an image and commits behind it, and its model.
+pub(super) fn imaged(dir: &Path) -> Model {
+    let graph = options().open(dir).unwrap();
+    let mut states = grow(&graph, 5, 30);
+    graph.checkpoint().unwrap();
+    let mut model = states.pop().unwrap();
+    for name in ["late1", "late2", "late3"] {
+        graph.follow(name, "a").unwrap();
+        model.follow(name, "a", 1000).unwrap();
+        graph.checkpoint().unwrap();
+    }
+    graph.follow("last", "a").unwrap();
+    model.follow("last", "a", 1000).unwrap();
+    model
+}
+
+#[test]
+fn without_its_images_a_graph_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    for image in files_of(dir.path(), "fgi") {
+        std::fs::remove_file(dir.path().join(image)).unwrap();
+    }
+    check_refused(dir.path(), ErrorKind::Corrupt, None, "without an image");
+}
+
+#[test]
+fn without_its_image_a_graph_that_was_loaded_in_bulk_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let graph = options().open(dir.path()).unwrap();
+    let mut load = graph.bulk_load(1 << 20).unwrap();
+    load.add("a", "b", None).unwrap();
+    load.finish(&mut |_, _| {}).unwrap();
+    drop(graph);
+    for image in files_of(dir.path(), "fgi") {
+        std::fs::remove_file(dir.path().join(image)).unwrap();
+    }
+    check_refused(dir.path(), ErrorKind::Corrupt, None, "loaded in bulk, without an image");
+}
+
+#[test]
+fn without_its_newest_image_a_graph_is_whole_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = imaged(dir.path());
+    let newest = files_of(dir.path(), "fgi").pop().unwrap();
+    std::fs::remove_file(dir.path().join(newest)).unwrap();
+    let before = bytes_of(dir.path());
+    match options().open(dir.path()) {
+        Ok(graph) => {
+            assert_equal(&graph, &model, &NAMES);
+            assert_verified(&graph, &model);
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(before == bytes_of(dir.path()), "a refusal changed the directory");
+        }
+    }
+}
+
+#[test]
+fn without_its_log_a_graph_that_says_it_had_one_is_not_silently_shorter() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    for segment in files_of(dir.path(), "fgl") {
+        std::fs::remove_file(dir.path().join(segment)).unwrap();
+    }
+    check_refused(dir.path(), ErrorKind::Corrupt, None, "without its log");
+}
+
+#[test]
+fn a_truncated_image_is_refused_wherever_it_was_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    let files = bytes_of(dir.path());
+    let newest = files_of(dir.path(), "fgi").pop().unwrap();
+    let length = files[&newest].len();
+    let cuts = (0..length).step_by(97).chain([1, 63, 64, 65, length - 8, length - 1]);
+    for cut in cuts {
+        let mut files = files.clone();
+        files.get_mut(&newest).unwrap().truncate(cut);
+        lay_out(dir.path(), &files);
+        let what = format!("image of {length} bytes cut at {cut}");
+        check_refused(dir.path(), ErrorKind::Corrupt, Some(&newest), &what);
+    }
+}
+
+#[test]
+fn files_of_a_newer_version_are_refused_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    imaged(dir.path());
+    let files = bytes_of(dir.path());
+    let image = files_of(dir.path(), "fgi").pop().unwrap();
+    let segment = files_of(dir.path(), "fgl").pop().unwrap();
+    for file in [image, segment] {
+        let mut files = files.clone();
+        files.get_mut(&file).unwrap()[VERSION_OFFSET_BYTES] += 1;
+        lay_out(dir.path(), &files);
+        let what = format!("a newer {}", file.display());
+        let refused = ErrorKind::UnsupportedVersion;
+        let error = check_refused(dir.path(), refused, Some(&file), &what);
+        assert!(error.to_string().contains("newer"), "{error}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_graph_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "buy milk").unwrap();
+    let error = check_refused(dir.path(), ErrorKind::NotAGraph, None, "a directory of notes");
+    assert!(error.path().is_some_and(|path| path.starts_with(dir.path())), "{error}");
+}
+
+#[test]
+fn files_with_our_names_and_other_bytes_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::seeded(9);
+    let garbage: Vec<u8> = (0..70_000).map(|_| random.below(256) as u8).collect();
+    for name in ["image-0000000000000001.fgi", "log-0000000000000001.fgl"] {
+        for length in [64, 5000, 70_000] {
+            let files = BTreeMap::from([
+                (PathBuf::from(name), garbage[..length].to_vec()),
+                (PathBuf::from("lock"), Vec::new()),
+            ]);
+            lay_out(dir.path(), &files);
+            let what = format!("{length} bytes of garbage called {name}");
+            check_refused(dir.path(), ErrorKind::Corrupt, None, &what);
+        }
+    }
+}
+
+#[test]
+fn leftovers_of_an_unfinished_write_do_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = imaged(dir.path());
+    std::fs::write(dir.path().join("image-00000000000000ff.fgi.tmp"), "half").unwrap();
+    std::fs::write(dir.path().join("log-00000000000000ff.fgl.tmp"), "half").unwrap();
+    let graph = options().open(dir.path()).unwrap();
+    assert_equal(&graph, &model, &NAMES);
+}
+
+#[test]
+fn walks_of_a_recovered_graph_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = imaged(dir.path());
+    let graph = options().open(dir.path()).unwrap();
+    let followers = walk(1, |page| graph.followers("a", page)).unwrap();
+    assert_eq!(followers, model.followers("a").unwrap());
+}
