@@ -92,6 +92,12 @@ impl Graph {
         &self.accounts
     }
 
+    /// The accounts, to damage them.
+    #[cfg(test)]
+    pub(crate) fn accounts_mut(&mut self) -> &mut Accounts {
+        &mut self.accounts
+    }
+
     /// The sums kept so far.
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals

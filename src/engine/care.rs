@@ -5,7 +5,6 @@
 use super::{Commit, FollowGraph, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
-use crate::graph::Graph;
 use crate::image::Totals;
 use crate::storage::{DirectoryStorage, Discard};
 use crate::store::{Follower, SegmentExtent, publish, used_bytes, write_copy};
@@ -16,8 +15,8 @@ use std::path::Path;
 const LAST_STEP_BYTES_MAX: u64 = 256 * 1024;
 /// How often a checkpoint tries to get that close.
 const CATCH_UP_STEPS_MAX: usize = 16;
-/// How many live counters `verify` compares before it lets writers in.
-const COMPARE_STEP: usize = 4096;
+/// How many live counters are compared before writers are let in.
+const COMPARE_STEP: u32 = 16 * 1024;
 
 /// A moment of the live graph, to recover privately.
 struct Moment {
@@ -90,7 +89,7 @@ impl FollowGraph {
         let _one_at_a_time = shared.checkpoint.lock();
         let destination = DirectoryStorage::open(directory.as_ref(), true)?;
         let moment = shared.moment();
-        let graph = shared.recover(&moment)?;
+        let graph = shared.recover(&moment)?.graph;
         let segment_bytes = shared.options.segment_bytes;
         let header = write_copy(&destination, &graph, &moment.totals, segment_bytes)?;
         let (sequence, image_bytes) = (header.position.sequence, header.file_bytes());
@@ -156,7 +155,7 @@ impl Shared {
 
     /// A private graph of that moment. The caller holds the checkpoint lock, so that no file it
     /// needs is retired.
-    fn recover(&self, moment: &Moment) -> Result<Graph> {
+    fn recover(&self, moment: &Moment) -> Result<Follower> {
         let storage = self.storage.as_ref();
         let mut follower = Follower::open(storage, moment.image_sequence)?;
         follower.catch_up(storage, &moment.extents)?;
@@ -165,7 +164,7 @@ impl Shared {
             let error = Error::corrupt("the log ends before the last commit");
             return Err(error.expected(moment.sequence, sequence));
         }
-        Ok(follower.graph)
+        Ok(follower)
     }
 
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
@@ -192,7 +191,7 @@ impl Shared {
         // 3. Recover the moment privately, stream it out, recount it, give it its name.
         let storage = self.storage.as_ref();
         let header = {
-            let sealed = self.recover(&moment)?;
+            let sealed = self.recover(&moment)?.graph;
             publish(storage, moment.sequence, |file| {
                 sealed.write_image(file, &moment.totals, false)
             })?
@@ -230,6 +229,7 @@ impl Shared {
                     break;
                 }
             }
+            self.compare_with_live(&mut follower, image_sequence)?;
             let commit = self.commit.lock();
             follower.catch_up(storage, &commit.store.extents_behind(image_sequence))?;
             let (kept, recounted) = (*self.state.read().totals(), *follower.graph.totals());
@@ -269,10 +269,10 @@ impl Shared {
     fn verify(&self) -> Result<Verification> {
         let _one_at_a_time = self.checkpoint.lock();
         let moment = self.moment();
-        let recovered = self.recover(&moment)?;
-        recovered.image().verify()?;
-        let header = recovered.write_image(Box::new(Discard), &moment.totals, true)?;
-        self.compare_with_live(&recovered)?;
+        let mut recovered = self.recover(&moment)?;
+        recovered.graph.image().verify()?;
+        let header = recovered.graph.write_image(Box::new(Discard), &moment.totals, true)?;
+        self.compare_with_live(&mut recovered, moment.image_sequence)?;
         Ok(Verification {
             account_count: u64::from(header.totals.account_count),
             follow_count: header.totals.follow_count,
@@ -281,23 +281,28 @@ impl Shared {
         })
     }
 
-    /// Compares every live counter with the recounted one, as long as no commit comes between.
-    fn compare_with_live(&self, recovered: &Graph) -> Result<()> {
-        let id_count = recovered.accounts().len();
-        for first in (0..id_count).step_by(COMPARE_STEP) {
+    /// Compares every live counter with a recovered one, a step at a time: in each step writers
+    /// wait until the recovered graph has caught up and some accounts are compared.
+    fn compare_with_live(&self, follower: &mut Follower, image_sequence: u64) -> Result<()> {
+        let mut first = 0;
+        loop {
+            let commit = self.commit.lock();
+            let extents = commit.store.extents_behind(image_sequence);
+            follower.catch_up(self.storage.as_ref(), &extents)?;
             let live = self.state.read();
-            if live.position().sequence != recovered.position().sequence {
-                return Ok(());
-            }
-            for id in first..id_count.min(first + COMPARE_STEP as u32) {
-                let (kept, recounted) = (live.counts(id).ok(), recovered.counts(id).ok());
-                if kept != recounted {
+            let end = live.accounts().len().min(first + COMPARE_STEP);
+            for id in first..end {
+                let (kept, recovered) = (live.counts(id).ok(), follower.graph.counts(id).ok());
+                if kept != recovered {
                     let message = format!("the live counters of account {id} are wrong");
                     return Err(Error::new(ErrorKind::AuditFailed, message)
-                        .expected(format!("{recounted:?}"), format!("{kept:?}")));
+                        .expected(format!("{recovered:?}"), format!("{kept:?}")));
                 }
             }
+            if end == live.accounts().len() {
+                return Ok(());
+            }
+            first = end;
         }
-        Ok(())
     }
 }

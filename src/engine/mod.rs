@@ -11,6 +11,8 @@ mod care;
 mod mutation;
 mod options;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 pub use bulk::{BulkLoad, BulkReport};
 pub use mutation::Mutation;

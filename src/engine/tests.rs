@@ -1,0 +1,201 @@
+//! What needs a look behind the handle: a disk that fails, and counters that are wrong.
+
+use super::*;
+use crate::accounts::{RecordFields, set_counts};
+use crate::storage::{Bytes, LogFile, LogSync, MemoryStorage, OutputFile, PrivateBytes, Storage};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Memory that fails on command: log syncs, or writes of images.
+#[derive(Clone, Default)]
+struct FailingStorage {
+    memory: MemoryStorage,
+    syncs_fail: Arc<AtomicBool>,
+    images_fail: Arc<AtomicBool>,
+}
+
+impl FailingStorage {
+    fn failure(what: &str) -> Error {
+        Error::io(what, &PathBuf::from("disk"), &std::io::Error::other("the disk is gone"))
+    }
+
+    fn file_names(&self) -> Vec<String> {
+        self.list().expect("memory").into_iter().map(|(name, _)| name).collect()
+    }
+}
+
+impl Storage for FailingStorage {
+    fn list(&self) -> Result<Vec<(String, u64)>> {
+        self.memory.list()
+    }
+    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+        self.memory.map(name, len_bytes)
+    }
+    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
+        self.memory.map_private(name, offset_bytes, len_bytes)
+    }
+    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
+        let file = self.memory.create(name)?;
+        Ok(Box::new(FailingOutput { file, fails: self.images_fail.clone() }))
+    }
+    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        let file = self.memory.create_log(name, len_bytes)?;
+        Ok(Box::new(FailingLog { file, fails: self.syncs_fail.clone() }))
+    }
+    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
+        let file = self.memory.open_log(name, len_bytes)?;
+        Ok(Box::new(FailingLog { file, fails: self.syncs_fail.clone() }))
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.memory.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> Result<()> {
+        self.memory.remove(name)
+    }
+    fn sync_directory(&self) -> Result<()> {
+        self.memory.sync_directory()
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.memory.path(name)
+    }
+}
+
+struct FailingOutput {
+    file: Box<dyn OutputFile>,
+    fails: Arc<AtomicBool>,
+}
+
+impl OutputFile for FailingOutput {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(FailingStorage::failure("write"));
+        }
+        self.file.write_at(offset_bytes, bytes)
+    }
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync()
+    }
+}
+
+struct FailingLog {
+    file: Box<dyn LogFile>,
+    fails: Arc<AtomicBool>,
+}
+
+impl LogFile for FailingLog {
+    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        self.file.write_at(offset_bytes, bytes);
+    }
+    fn len_bytes(&self) -> u64 {
+        self.file.len_bytes()
+    }
+    fn truncate(&mut self, len_bytes: u64) -> Result<()> {
+        self.file.truncate(len_bytes)
+    }
+    fn syncer(&self) -> Arc<dyn LogSync> {
+        Arc::new(FailingSync { sync: self.file.syncer(), fails: self.fails.clone() })
+    }
+}
+
+struct FailingSync {
+    sync: Arc<dyn LogSync>,
+    fails: Arc<AtomicBool>,
+}
+
+impl LogSync for FailingSync {
+    fn sync(&self) -> Result<()> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(FailingStorage::failure("sync"));
+        }
+        self.sync.sync()
+    }
+}
+
+fn open(storage: &FailingStorage) -> FollowGraph {
+    let options = Options::new().segment_bytes(64 * 1024);
+    FollowGraph::start(Arc::new(storage.clone()), options).expect("the disk works")
+}
+
+fn pair(graph: &FollowGraph) {
+    for name in ["alice", "bob"] {
+        graph.add_account(name).expect("the disk works");
+    }
+    graph.follow("alice", "bob").expect("the disk works");
+}
+
+#[test]
+fn the_first_failed_sync_latches_writes_until_the_graph_is_opened_again() {
+    let storage = FailingStorage::default();
+    let graph = open(&storage);
+    pair(&graph);
+    storage.syncs_fail.store(true, Ordering::Relaxed);
+    let failed = graph.follow("bob", "alice").unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Latched);
+    assert!(failed.to_string().contains("the disk is gone"), "{failed}");
+
+    storage.syncs_fail.store(false, Ordering::Relaxed);
+    assert_eq!(graph.unfollow("alice", "bob").unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(graph.checkpoint().unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(graph.counts("bob").expect("reads go on").followers, 1);
+    assert!(graph.stats().latched.is_some());
+
+    drop(graph);
+    let graph = open(&storage);
+    assert_eq!(graph.counts("bob").expect("it was acknowledged").followers, 1);
+    graph.unfollow("alice", "bob").expect("writes go on after opening again");
+    graph.verify().expect("all is well");
+}
+
+#[test]
+fn an_image_that_cannot_be_written_changes_nothing() {
+    let storage = FailingStorage::default();
+    let graph = open(&storage);
+    pair(&graph);
+    let before = graph.stats().image_sequence;
+    storage.images_fail.store(true, Ordering::Relaxed);
+    assert_eq!(graph.checkpoint().unwrap_err().kind(), ErrorKind::Io);
+    assert!(graph.stats().checkpoint_failure.is_some());
+    assert_eq!(graph.stats().image_sequence, before);
+    assert!(!storage.file_names().iter().any(|name| name.ends_with(".tmp")));
+    graph.follow("bob", "alice").expect("writes go on");
+
+    storage.images_fail.store(false, Ordering::Relaxed);
+    assert!(graph.checkpoint().expect("the disk works again").written);
+    assert_eq!(graph.stats().checkpoint_failure, None);
+    assert_eq!(graph.counts("alice").expect("exists").mutual, 1);
+}
+
+#[test]
+fn a_wrong_live_counter_is_found_by_verify_and_refused_by_a_checkpoint() {
+    let storage = FailingStorage::default();
+    let graph = open(&storage);
+    pair(&graph);
+    {
+        let mut state = graph.shared.state.write();
+        let record = state.accounts_mut().record_mut(1);
+        let mut counts = record.counts();
+        counts.followers += 1;
+        set_counts(record, counts);
+    }
+    let found = graph.verify().unwrap_err();
+    assert_eq!(found.kind(), ErrorKind::AuditFailed);
+    let before = graph.stats().image_sequence;
+    let refused = graph.checkpoint().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AuditFailed);
+    assert!(refused.to_string().contains("followers: 2"), "{refused}");
+    assert_eq!(graph.stats().image_sequence, before);
+    let images = storage.file_names().iter().filter(|name| name.ends_with(".fgi")).count();
+    assert_eq!(images, 1, "the refused image is gone");
+}
+
+#[test]
+fn a_panic_inside_a_commit_latches() {
+    let graph = open(&FailingStorage::default());
+    pair(&graph);
+    let panicking = std::panic::AssertUnwindSafe(|| {
+        graph.shared.commit(None, 0, |_| panic!("a bug")).map(|()| ())
+    });
+    assert!(std::panic::catch_unwind(panicking).is_err());
+    assert_eq!(graph.follow("bob", "alice").unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(graph.counts("bob").expect("reads go on").followers, 1);
+}
