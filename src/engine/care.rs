@@ -153,11 +153,13 @@ impl Shared {
         }
     }
 
-    /// A private graph of that moment. The caller holds the checkpoint lock, so that no file it
-    /// needs is retired.
+    /// A private graph of that moment, from an image whose every byte was checked: what a damaged
+    /// one says must not go into a new one with new checksums. The caller holds the checkpoint
+    /// lock, so that no file this needs is retired.
     fn recover(&self, moment: &Moment) -> Result<Follower> {
         let storage = self.storage.as_ref();
         let mut follower = Follower::open(storage, moment.image_sequence)?;
+        follower.graph.image().verify()?;
         follower.catch_up(storage, &moment.extents)?;
         let sequence = follower.graph.position().sequence;
         if sequence != moment.sequence {
@@ -270,7 +272,6 @@ impl Shared {
         let _one_at_a_time = self.checkpoint.lock();
         let moment = self.moment();
         let mut recovered = self.recover(&moment)?;
-        recovered.graph.image().verify()?;
         let header = recovered.graph.write_image(Box::new(Discard), &moment.totals, true)?;
         self.compare_with_live(&mut recovered, moment.image_sequence)?;
         Ok(Verification {
