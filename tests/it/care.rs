@@ -80,6 +80,25 @@ fn the_position_of_a_source_is_stored_with_its_mutations_exactly_once() {
 }
 
 #[test]
+fn a_batch_that_comes_to_nothing_leaves_the_log_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let graph = quick().segment_bytes(64 << 10).open(dir.path()).unwrap();
+    let long = "x".repeat(255);
+    for name in ["a", "b"] {
+        // Room is made for the largest this can become, and then nothing of it is needed.
+        let refused = vec![Mutation::follow(&long, &long); 1000];
+        let results = graph.apply(&refused).unwrap();
+        assert!(results.iter().all(Result::is_err));
+        graph.add_account(name).unwrap();
+        assert!(graph.checkpoint().unwrap().written);
+    }
+    drop(graph);
+    let graph = quick().open(dir.path()).unwrap();
+    assert_eq!(graph.stats().account_count, 2);
+    graph.verify().unwrap();
+}
+
+#[test]
 fn a_backup_opens_to_the_same_and_goes_its_own_way() {
     let dir = tempfile::tempdir().unwrap();
     let clock = HandClock::at(1000);

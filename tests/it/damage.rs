@@ -2,7 +2,7 @@
 //! without `verify` saying so.
 
 use crate::recovery::{Logged, NAMES, check_refused, imaged, options};
-use crate::support::{Random, bytes_of, files_of, lay_out};
+use crate::support::{Random, bytes_of, files_of, lay_out, quick_dir};
 use followgraph::{Durability, Error, ErrorKind, FollowGraph, Page};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +59,7 @@ fn complaint(dir: &Path, right: &str) -> Option<String> {
 
 #[test]
 fn no_flipped_byte_of_an_image_panics_or_answers_wrong_behind_verifys_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     let files = bytes_of(dir.path());
     let right = answers(&options().open(dir.path()).unwrap());
@@ -81,7 +81,7 @@ fn no_flipped_byte_of_an_image_panics_or_answers_wrong_behind_verifys_back() {
 
 #[test]
 fn no_run_of_random_bytes_in_an_image_panics_or_answers_wrong_behind_verifys_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     let files = bytes_of(dir.path());
     let right = answers(&options().open(dir.path()).unwrap());
@@ -123,7 +123,7 @@ fn forged_frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn frames_with_right_checksums_and_impossible_records_are_corrupt() {
     let logged = Logged::killed(Durability::Always, 6);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (_, _, end) = logged.frames()[5];
     let state = logged.state_of(6);
     let id_count = state.accounts().len() as u8;

@@ -1,7 +1,7 @@
 //! Accounts with many follows: the sets leave their small encodings, deltas are promoted, pages
 //! cross blocks. A few hubs, thousands of fans, every order of times, against the model.
 
-use crate::support::{HandClock, Random, assert_equal, assert_verified, walk};
+use crate::support::{HandClock, Random, assert_equal, assert_verified, quick_dir, walk};
 use followgraph::testing::Model;
 use followgraph::{Durability, FollowGraph, Mutation, Options, Outcome};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl Crowd {
 /// A crowd of `fan_count` through its life: growing, churning, shrinking, with a checkpoint or a
 /// reopening after every stage.
 fn check_crowd(seed: u64, fan_count: usize, times: Times) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let clock = HandClock::at(1000);
     let graph = Crowd::open(dir.path(), &clock);
     let mut model = Model::default();
@@ -178,7 +178,7 @@ fn a_hundred_fans_of_all_times() {
 
 #[test]
 fn a_hub_as_large_as_a_dense_set_answers_like_the_model() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let clock = HandClock::at(1000);
     let graph = Crowd::open(dir.path(), &clock);
     let names: Vec<String> = (0..70_000).map(|number| format!("fan{number}")).collect();

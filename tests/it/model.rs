@@ -1,6 +1,6 @@
 //! Random histories against the reference model: after every step every answer is the same.
 
-use crate::support::{HandClock, Said, assert_equal, assert_verified, kind, said};
+use crate::support::{HandClock, Said, assert_equal, assert_verified, kind, quick_dir, said};
 use followgraph::testing::Model;
 use followgraph::{Durability, FollowGraph, Mutation, Options};
 use proptest::collection::vec;
@@ -106,7 +106,7 @@ struct Pair {
 
 impl Pair {
     fn new(setting: Setting) -> Pair {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let mut model = Model::default();
         model.creates_missing_accounts = setting.creates_missing;
         let [following, followers, mutual] =

@@ -1,7 +1,7 @@
 //! Pages stay right whatever happens between them: nothing twice, nothing skipped that was there
 //! all along, always newest first; and a cursor is only good for the list that made it.
 
-use crate::support::{HandClock, Random};
+use crate::support::{HandClock, Random, quick_dir};
 use followgraph::{Cursor, Durability, ErrorKind, FollowGraph, List, Mutation, Options, Page};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl Paging {
 }
 
 fn check_paging(kind: Kind, seed: u64) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let clock = HandClock::at(100);
     let mut random = Random::seeded(seed);
     let graph = open(dir.path(), &clock);

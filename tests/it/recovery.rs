@@ -2,7 +2,7 @@
 //! anything else is an error with its place, and an error changes nothing.
 
 use crate::support::{
-    HandClock, Random, assert_equal, assert_verified, bytes_of, files_of, lay_out, walk,
+    HandClock, Random, assert_equal, assert_verified, bytes_of, files_of, lay_out, quick_dir, walk,
 };
 use followgraph::testing::Model;
 use followgraph::{Durability, Error, ErrorKind, FollowGraph, Mutation, Options};
@@ -27,16 +27,17 @@ pub(super) fn options() -> Options {
 fn frames(segment: &[u8]) -> Vec<(usize, usize, usize)> {
     let mut frames = Vec::new();
     let mut start = SEGMENT_HEADER_BYTES;
-    loop {
-        let length = u32::from_le_bytes(segment[start..start + 4].try_into().unwrap()) as usize;
+    while let Some(length) = segment.get(start..start + 4) {
+        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
         if length == 0 {
-            return frames;
+            break;
         }
         let payload_end = start + FRAME_HEADER_BYTES + length;
         let end = payload_end.next_multiple_of(8);
         frames.push((start, payload_end, end));
         start = end;
     }
+    frames
 }
 
 /// Makes `commit_count` commits of one to three follows or unfollows, and tells the model's state
@@ -83,7 +84,7 @@ pub(super) struct Logged {
 impl Logged {
     /// The files as a killed process leaves them: one commit is one frame, and nothing else.
     pub(super) fn killed(durability: Durability, commit_count: usize) -> Logged {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let graph = options().durability(durability).open(dir.path()).unwrap();
         let states = grow(&graph, 7, commit_count);
         let logged = Logged::read(dir.path(), states);
@@ -93,7 +94,7 @@ impl Logged {
 
     /// The files as a closed graph leaves them: a last frame may say that all was durable.
     fn closed(durability: Durability, commit_count: usize) -> Logged {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let graph = options().durability(durability).open(dir.path()).unwrap();
         let states = grow(&graph, 7, commit_count);
         drop(graph);
@@ -182,7 +183,7 @@ fn every_prefix_of_a_closed_log_opens_to_the_commits_that_are_whole_in_it() {
 
 /// Cuts at every byte of the last frames, by shortening the file and by zeros to its end.
 fn check_every_cut(logged: &Logged, last_frame_count: usize) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let whole = logged.bytes();
     let frames = logged.frames();
     let last_frames = frames.iter().enumerate().rev().take(last_frame_count);
@@ -210,7 +211,7 @@ fn check_every_cut(logged: &Logged, last_frame_count: usize) {
 #[test]
 fn a_segment_cut_inside_its_header_is_refused() {
     let logged = Logged::closed(Durability::Always, 3);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     for cut in 0..SEGMENT_HEADER_BYTES {
         lay_out(dir.path(), &logged.with(logged.bytes()[..cut].to_vec()));
         let what = format!("header cut at {cut}");
@@ -220,7 +221,7 @@ fn a_segment_cut_inside_its_header_is_refused() {
 
 /// Flips a bit in every byte of all frames but the last: each is corruption, with its place.
 fn check_every_flip(logged: &Logged) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     lay_out(dir.path(), &logged.files);
     let frames = logged.frames();
     for (index, (start, payload_end, _)) in frames[..frames.len() - 1].iter().enumerate() {
@@ -252,7 +253,7 @@ fn a_flipped_bit_in_any_frame_of_a_closed_log_is_corruption_and_names_its_place(
 #[test]
 fn a_flipped_bit_between_frames_changes_nothing_that_is_read() {
     let logged = Logged::closed(Durability::Always, 10);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let mut padding_bytes = 0;
     for (_, payload_end, end) in logged.frames() {
         for place in payload_end..end {
@@ -272,7 +273,7 @@ fn a_flipped_bit_between_frames_changes_nothing_that_is_read() {
 #[test]
 fn a_flipped_bit_in_the_last_frame_is_a_torn_tail() {
     let logged = Logged::killed(Durability::Always, 6);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (start, payload_end, _) = logged.frames()[5];
     for place in start..payload_end {
         let mut damaged = logged.bytes().to_vec();
@@ -286,7 +287,7 @@ fn a_flipped_bit_in_the_last_frame_is_a_torn_tail() {
 #[test]
 fn garbage_behind_the_last_frame_is_cut_once() {
     let logged = Logged::killed(Durability::Always, 6);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (_, _, end) = logged.frames()[5];
     let mut random = Random::seeded(3);
     let mut damaged = logged.bytes().to_vec();
@@ -315,7 +316,7 @@ fn segmented(dir: &Path, seed: u64) -> Model {
 
 #[test]
 fn many_segments_open_to_all_they_hold() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let model = segmented(dir.path(), 11);
     let graph = options().open(dir.path()).unwrap();
     assert_equal(&graph, &model, &NAMES);
@@ -325,7 +326,7 @@ fn many_segments_open_to_all_they_hold() {
 
 #[test]
 fn a_missing_segment_in_the_middle_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     segmented(dir.path(), 11);
     let segments = files_of(dir.path(), "fgl");
     for missing in &segments[..segments.len() - 1] {
@@ -339,7 +340,7 @@ fn a_missing_segment_in_the_middle_is_an_error() {
 
 #[test]
 fn damage_in_a_segment_that_is_not_the_last_is_never_cut() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     segmented(dir.path(), 11);
     let files = bytes_of(dir.path());
     let segment = &files_of(dir.path(), "fgl")[0];
@@ -358,8 +359,66 @@ fn damage_in_a_segment_that_is_not_the_last_is_never_cut() {
 }
 
 #[test]
+fn a_torn_frame_that_was_never_synced_is_cut_with_all_that_came_after_it() {
+    let dir = quick_dir();
+    let graph = options().durability(Durability::Never).open(dir.path()).unwrap();
+    let flood = [Mutation::unfollow("a", "b"), Mutation::follow("a", "b")];
+    for number in 0..40 {
+        let mut batch: Vec<Mutation<'_>> = flood.into_iter().cycle().take(1400).collect();
+        let fresh = format!("fresh{number}");
+        batch.push(Mutation::follow("a", &fresh));
+        graph.apply(&batch).unwrap();
+    }
+    let files = bytes_of(dir.path());
+    let segments = files_of(dir.path(), "fgl");
+    assert!(segments.len() >= 3, "{segments:?}");
+    let frames = frames(&files[&segments[0]]);
+    let mut damaged = files.clone();
+    let (start, ..) = frames[frames.len() - 1];
+    damaged.get_mut(&segments[0]).unwrap()[start + 40] ^= 1;
+
+    let copy = quick_dir();
+    lay_out(copy.path(), &damaged);
+    let graph = options().open(copy.path()).unwrap();
+    let recovery = graph.stats().recovery;
+    let whole_frame_count = frames.len() - 1;
+    assert_eq!(recovery.replayed_frames, whole_frame_count as u64);
+    assert_eq!(recovery.cut_frames, 40 - whole_frame_count as u64, "{recovery:?}");
+    assert!(recovery.cut_bytes > 64 << 10, "{recovery:?}");
+    let first = graph.following("a", followgraph::Page::first(1)).unwrap();
+    assert_eq!(first.entries[0].account, format!("fresh{}", whole_frame_count - 1));
+    graph.verify().unwrap();
+    graph.follow("a", "after").unwrap();
+    drop(graph);
+    let graph = options().open(copy.path()).unwrap();
+    assert_eq!(graph.stats().recovery.cut_bytes, 0);
+    assert_eq!(graph.counts("a").unwrap().following as usize, whole_frame_count + 2);
+}
+
+#[test]
+fn a_whole_frame_out_of_sequence_is_corrupt() {
+    let logged = Logged::killed(Durability::Always, 6);
+    let dir = quick_dir();
+    let frames = logged.frames();
+    let (first, second) = (frames[0].0, frames[1].0);
+    let (last, _, end) = frames[5];
+    let mut repeated = logged.bytes().to_vec();
+    repeated.copy_within(last..end, end);
+    lay_out(dir.path(), &logged.with(repeated));
+    let file = Some(logged.segment.as_path());
+    let error = check_refused(dir.path(), ErrorKind::Corrupt, file, "a frame twice");
+    assert_eq!(error.offset_bytes(), Some(end as u64), "{error}");
+
+    let mut skipped = logged.bytes().to_vec();
+    skipped.copy_within(second..end, first);
+    lay_out(dir.path(), &logged.with(skipped));
+    let error = check_refused(dir.path(), ErrorKind::Corrupt, file, "the first frame gone");
+    assert_eq!(error.offset_bytes(), Some(first as u64), "{error}");
+}
+
+#[test]
 fn a_segment_of_another_graph_is_refused() {
-    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (here, there) = (quick_dir(), quick_dir());
     segmented(here.path(), 11);
     segmented(there.path(), 11);
     let segments = files_of(here.path(), "fgl");
@@ -391,7 +450,7 @@ pub(super) fn imaged(dir: &Path) -> Model {
 
 #[test]
 fn without_its_images_a_graph_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     for image in files_of(dir.path(), "fgi") {
         std::fs::remove_file(dir.path().join(image)).unwrap();
@@ -401,7 +460,7 @@ fn without_its_images_a_graph_is_refused() {
 
 #[test]
 fn without_its_image_a_graph_that_was_loaded_in_bulk_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let graph = options().open(dir.path()).unwrap();
     let mut load = graph.bulk_load(1 << 20).unwrap();
     load.add("a", "b", None).unwrap();
@@ -415,7 +474,7 @@ fn without_its_image_a_graph_that_was_loaded_in_bulk_is_refused() {
 
 #[test]
 fn without_its_newest_image_a_graph_is_whole_or_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let model = imaged(dir.path());
     let newest = files_of(dir.path(), "fgi").pop().unwrap();
     std::fs::remove_file(dir.path().join(newest)).unwrap();
@@ -434,7 +493,7 @@ fn without_its_newest_image_a_graph_is_whole_or_refused() {
 
 #[test]
 fn without_its_log_a_graph_that_says_it_had_one_is_not_silently_shorter() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     for segment in files_of(dir.path(), "fgl") {
         std::fs::remove_file(dir.path().join(segment)).unwrap();
@@ -444,7 +503,7 @@ fn without_its_log_a_graph_that_says_it_had_one_is_not_silently_shorter() {
 
 #[test]
 fn a_truncated_image_is_refused_wherever_it_was_cut() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     let files = bytes_of(dir.path());
     let newest = files_of(dir.path(), "fgi").pop().unwrap();
@@ -461,7 +520,7 @@ fn a_truncated_image_is_refused_wherever_it_was_cut() {
 
 #[test]
 fn files_of_a_newer_version_are_refused_as_such() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     imaged(dir.path());
     let files = bytes_of(dir.path());
     let image = files_of(dir.path(), "fgi").pop().unwrap();
@@ -479,7 +538,7 @@ fn files_of_a_newer_version_are_refused_as_such() {
 
 #[test]
 fn a_directory_that_is_no_graph_is_refused_and_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     std::fs::write(dir.path().join("notes.txt"), "buy milk").unwrap();
     let error = check_refused(dir.path(), ErrorKind::NotAGraph, None, "a directory of notes");
     assert!(error.path().is_some_and(|path| path.starts_with(dir.path())), "{error}");
@@ -487,7 +546,7 @@ fn a_directory_that_is_no_graph_is_refused_and_left_alone() {
 
 #[test]
 fn files_with_our_names_and_other_bytes_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let mut random = Random::seeded(9);
     let garbage: Vec<u8> = (0..70_000).map(|_| random.below(256) as u8).collect();
     for name in ["image-0000000000000001.fgi", "log-0000000000000001.fgl"] {
@@ -505,7 +564,7 @@ fn files_with_our_names_and_other_bytes_are_refused() {
 
 #[test]
 fn leftovers_of_an_unfinished_write_do_not_matter() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let model = imaged(dir.path());
     std::fs::write(dir.path().join("image-00000000000000ff.fgi.tmp"), "half").unwrap();
     std::fs::write(dir.path().join("log-00000000000000ff.fgl.tmp"), "half").unwrap();
@@ -515,7 +574,7 @@ fn leftovers_of_an_unfinished_write_do_not_matter() {
 
 #[test]
 fn walks_of_a_recovered_graph_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let model = imaged(dir.path());
     let graph = options().open(dir.path()).unwrap();
     let followers = walk(1, |page| graph.followers("a", page)).unwrap();

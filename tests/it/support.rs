@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
 
 /// Random numbers from a seed that the test names, so that every run is the same run.
 pub(crate) struct Random(u64);
@@ -212,6 +213,12 @@ pub(crate) fn assert_verified(graph: &FollowGraph, model: &Model) {
     assert_eq!(verification.account_count, model.accounts().len() as u64);
     assert_eq!(verification.follow_count, model.edges().len() as u64);
     assert_eq!(verification.sequence, graph.stats().sequence);
+}
+
+/// A directory for a test that opens and syncs thousands of times: in memory where the system has
+/// such a place, because what these tests ask is not what a disk does.
+pub(crate) fn quick_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Every file of a directory with its bytes.
