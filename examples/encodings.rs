@@ -8,11 +8,12 @@ use followgraph::testing::encodings::compare;
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("give the file of a graph")?;
     let file = File::open(&path)?;
-    let mut edges = if path.ends_with(".gz") {
+    let mut edges = if Path::new(&path).extension().is_some_and(|end| end == "gz") {
         read_lines(BufReader::new(MultiGzDecoder::new(file)))?
     } else {
         read_pairs(BufReader::with_capacity(1 << 20, file))?

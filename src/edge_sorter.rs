@@ -407,9 +407,7 @@ impl<'a> RunReader<'a> {
     /// Steps to the next edge; false at the end.
     #[inline]
     fn advance(&mut self) -> bool {
-        let Some((head, rest)) = self.rest.split_first_chunk() else {
-            return false;
-        };
+        let Some((head, rest)) = self.rest.split_first_chunk() else { return false };
         self.head = Edge::from_bytes(head);
         self.rest = rest;
         true
@@ -452,16 +450,16 @@ mod tests {
         for edge in edges {
             sorter.push(*edge).expect("memory does not fail");
         }
-        let sorted = sorter.finish().expect("memory does not fail");
+        let outcome = sorter.finish().expect("memory does not fail");
         let mut expected = edges.to_vec();
         expected.sort_by_key(|edge| (edge.from, edge.to));
-        assert_eq!(collect(&sorted), expected);
-        assert_eq!(collect(&sorted), expected, "a second iteration gives the same");
-        assert_eq!(sorted.len(), edges.len() as u64);
+        assert_eq!(collect(&outcome), expected);
+        assert_eq!(collect(&outcome), expected, "a second iteration gives the same");
+        assert_eq!(outcome.len(), edges.len() as u64);
         let run_count = edges.len().div_ceil(run_len);
         let expected_files = if run_count > 1 { run_count } else { 0 };
         assert_eq!(spill_file_count(&storage), expected_files);
-        drop(sorted);
+        drop(outcome);
         assert_eq!(spill_file_count(&storage), 0, "spill files outlived their owner");
     }
 
@@ -519,12 +517,12 @@ mod tests {
         for edge in &edges {
             sorter.push(*edge).expect("there is room");
         }
-        let sorted = sorter.finish().expect("the runs can be mapped");
+        let outcome = sorter.finish().expect("the runs can be mapped");
         assert!(directory.path().join("spill-out-7.tmp").exists());
         let mut expected = edges;
         expected.sort_by_key(|edge| edge.key());
-        assert_eq!(collect(&sorted), expected);
-        drop(sorted);
+        assert_eq!(collect(&outcome), expected);
+        drop(outcome);
         assert_eq!(spill_file_count(&storage), 0);
     }
 

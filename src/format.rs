@@ -212,11 +212,6 @@ impl<'a> RecordReader<'a> {
         Ok(reader)
     }
 
-    /// How many records are still to come, as the payload says.
-    pub(crate) fn remaining(&self) -> u32 {
-        self.left
-    }
-
     /// The next record, or `None` at the end. Bytes left over there are an error.
     pub(crate) fn next_record(&mut self) -> Result<Option<Record<'a>>> {
         if self.left == 0 {
@@ -270,7 +265,9 @@ mod tests {
 
     fn encoded(records: &[Record<'_>]) -> Vec<u8> {
         let mut list = RecordList::default();
-        records.iter().for_each(|record| list.push(record));
+        for record in records {
+            list.push(record);
+        }
         let mut bytes = Vec::new();
         list.encode_into(&mut bytes);
         bytes

@@ -283,6 +283,16 @@ impl Image {
             .and_then(|start| sets.get(start..))
             .ok_or_else(|| Error::corrupt("an account's sets lie outside the image"))
             .and_then(SetsView::parse)
+            .and_then(|sets| {
+                // A list of more ids than there are would make its reader work without end.
+                let longest = sets.following.len().max(sets.followers.len());
+                if longest <= self.header.id_count {
+                    Ok(sets)
+                } else {
+                    let error = Error::corrupt("a list is longer than there are accounts");
+                    Err(error.expected(self.header.id_count, longest))
+                }
+            })
             .map_err(|error| error.at_path(&self.path).at_offset(start as u64 + offset_bytes))
     }
 

@@ -205,11 +205,11 @@ pub(crate) fn examine(segment: &[u8], offset_bytes: u64) -> Found<'_> {
 /// Every whole frame at or after `offset_bytes` whose sequence number lies in
 /// `sequences`, with its offset, looked for at every place a frame may start. The range keeps
 /// chance and hostile lengths from costing a checksum at every place.
-pub(crate) fn scan<'a>(
-    segment: &'a [u8],
+pub(crate) fn scan(
+    segment: &[u8],
     offset_bytes: u64,
     sequences: std::ops::Range<u64>,
-) -> impl Iterator<Item = (u64, Frame<'a>)> {
+) -> impl Iterator<Item = (u64, Frame<'_>)> {
     let end = segment.len() as u64;
     let mut offset_bytes = offset_bytes.next_multiple_of(FRAME_ALIGNMENT as u64);
     std::iter::from_fn(move || {

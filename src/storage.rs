@@ -265,7 +265,7 @@ fn allocate(file: &File, len_bytes: u64) -> io::Result<()> {
 
 /// The slow way to allocate, for file systems that cannot do it at once. Keeps what is there.
 fn fill_with_zeros(file: &File, len_bytes: u64) -> io::Result<()> {
-    let zeros = [0u8; 64 * 1024];
+    let zeros = [0u8; 4096];
     let mut offset_bytes = file.metadata()?.len();
     while offset_bytes < len_bytes {
         let chunk_bytes = (len_bytes - offset_bytes).min(zeros.len() as u64);
@@ -440,19 +440,21 @@ impl OutputFile for Discard {
     }
 }
 
+type SharedBytes = Arc<Mutex<Vec<u8>>>;
+
 /// A directory on the heap, for graphs that live in memory.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryStorage {
-    files: Arc<Mutex<BTreeMap<String, Arc<Mutex<Vec<u8>>>>>>,
+    files: Arc<Mutex<BTreeMap<String, SharedBytes>>>,
 }
 
 impl MemoryStorage {
-    fn file(&self, name: &str) -> Result<Arc<Mutex<Vec<u8>>>> {
+    fn file(&self, name: &str) -> Result<SharedBytes> {
         let missing = || Error::io("open", &self.path(name), &io::ErrorKind::NotFound.into());
         self.files.lock().get(name).cloned().ok_or_else(missing)
     }
 
-    fn insert(&self, name: &str, bytes: Vec<u8>) -> Arc<Mutex<Vec<u8>>> {
+    fn insert(&self, name: &str, bytes: Vec<u8>) -> SharedBytes {
         let file = Arc::new(Mutex::new(bytes));
         self.files.lock().insert(name.to_owned(), file.clone());
         file
@@ -521,7 +523,7 @@ impl Storage for MemoryStorage {
 }
 
 struct MemoryFile {
-    bytes: Arc<Mutex<Vec<u8>>>,
+    bytes: SharedBytes,
 }
 
 impl OutputFile for MemoryFile {

@@ -75,7 +75,7 @@ pub struct CheckpointReport {
 pub struct Verification {
     /// Accounts looked at, removed ones not counted.
     pub account_count: u64,
-    /// Follows found in the sets of the followers (and, where both ends are local, of the followed).
+    /// Follows found in the sets of the followers, and again in those of the followed.
     pub follow_count: u64,
     /// The log sequence number the graph was verified at.
     pub sequence: u64,

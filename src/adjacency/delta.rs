@@ -34,17 +34,21 @@ pub(crate) struct ListDelta {
     changes: Changes,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Changes {
+    #[default]
+    None,
+    /// Most deltas never see a second change, so the first one needs no memory of its own.
+    One(Change),
     /// Strictly ascending ids.
     Small(Vec<Change>),
     Large(Box<Large>),
 }
 
-impl Default for Changes {
-    fn default() -> Changes {
-        Changes::Small(Vec::new())
-    }
+/// A delta as its readers see it.
+enum View<'a> {
+    Small(&'a [Change]),
+    Large(&'a Large),
 }
 
 /// One changed id: an edge that was added, an edge of the image that is hidden, or both.
@@ -70,21 +74,17 @@ impl ListDelta {
     pub(crate) fn add(&mut self, key: EdgeKey) {
         debug_assert!(self.state(key.id) != EdgeState::Added, "an edge is added once");
         match &mut self.changes {
-            Changes::Small(changes) => match find(changes, key.id) {
-                Ok(found) => {
-                    changes[found].key = key;
-                    changes[found].is_added = true;
-                }
-                Err(place) => {
-                    insert(changes, place, Change { key, is_added: true, is_hidden: false })
-                }
-            },
             Changes::Large(large) => {
                 large.added.insert(key.id, (key.at, key.tie));
                 large.by_key.insert(key);
             }
+            Changes::None | Changes::One(_) | Changes::Small(_) => match self.find_mut(key.id) {
+                Ok(found) => (found.key, found.is_added) = (key, true),
+                Err(place) => {
+                    self.insert(place, Change { key, is_added: true, is_hidden: false });
+                }
+            },
         }
-        self.promote_if_large();
     }
 
     /// Removes an edge from a list that contains it now; `in_image` when the image has an edge of
@@ -92,15 +92,6 @@ impl ListDelta {
     pub(crate) fn remove(&mut self, id: u32, in_image: bool) {
         debug_assert!(self.state(id) != EdgeState::Removed, "an edge is removed once");
         match &mut self.changes {
-            Changes::Small(changes) => match find(changes, id) {
-                Ok(found) if changes[found].is_hidden => changes[found].is_added = false,
-                Ok(found) => drop(changes.remove(found)),
-                Err(place) => {
-                    debug_assert!(in_image, "only the image can have an untouched edge");
-                    let key = EdgeKey { at: 0, tie: 0, id };
-                    insert(changes, place, Change { key, is_added: false, is_hidden: true });
-                }
-            },
             Changes::Large(large) => {
                 if let Some((at, tie)) = large.added.remove(&id) {
                     large.by_key.remove(&EdgeKey { at, tie, id });
@@ -109,37 +100,72 @@ impl ListDelta {
                     large.hidden_len += 1;
                 }
             }
+            Changes::None | Changes::One(_) | Changes::Small(_) => match self.find_mut(id) {
+                Ok(found) if found.is_hidden => found.is_added = false,
+                Ok(_) => self.forget(id),
+                Err(place) => {
+                    debug_assert!(in_image, "only the image can have an untouched edge");
+                    let key = EdgeKey { at: 0, tie: 0, id };
+                    self.insert(place, Change { key, is_added: false, is_hidden: true });
+                }
+            },
         }
-        self.promote_if_large();
     }
 
-    /// The one place where a delta changes its shape.
-    fn promote_if_large(&mut self) {
-        let Changes::Small(changes) = &self.changes else {
-            return;
-        };
-        if changes.len() <= DELTA_SMALL_MAX {
-            return;
+    fn view(&self) -> View<'_> {
+        match &self.changes {
+            Changes::None => View::Small(&[]),
+            Changes::One(change) => View::Small(std::slice::from_ref(change)),
+            Changes::Small(changes) => View::Small(changes),
+            Changes::Large(large) => View::Large(large),
         }
-        let added = || changes.iter().filter(|change| change.is_added).map(|change| change.key);
-        let hidden = changes.iter().filter(|change| change.is_hidden).map(|change| change.key.id);
-        let hidden: RoaringBitmap = hidden.collect();
-        let large = Large {
-            added: added().map(|key| (key.id, (key.at, key.tie))).collect(),
-            by_key: added().collect(),
-            hidden_len: hidden.len() as u32,
-            hidden,
+    }
+
+    /// The change of an id in a small delta, or the place where it belongs.
+    fn find_mut(&mut self, id: u32) -> Result<&mut Change, usize> {
+        let changes: &mut [Change] = match &mut self.changes {
+            Changes::None | Changes::Large(_) => &mut [],
+            Changes::One(change) => std::slice::from_mut(change),
+            Changes::Small(changes) => changes,
         };
-        self.changes = Changes::Large(Box::new(large));
+        find(changes, id).map(|found| &mut changes[found])
+    }
+
+    /// Takes a change that is no longer one out of a small delta.
+    fn forget(&mut self, id: u32) {
+        match &mut self.changes {
+            Changes::None | Changes::Large(_) => {}
+            Changes::One(_) => self.changes = Changes::None,
+            Changes::Small(changes) => changes.retain(|change| change.key.id != id),
+        }
+    }
+
+    /// Puts a change into a small delta: the one place where a delta changes its shape.
+    fn insert(&mut self, place: usize, change: Change) {
+        match &mut self.changes {
+            Changes::None => self.changes = Changes::One(change),
+            Changes::One(first) => {
+                let mut changes = vec![*first];
+                changes.insert(place, change);
+                self.changes = Changes::Small(changes);
+            }
+            Changes::Small(changes) => {
+                changes.insert(place, change);
+                if DELTA_SMALL_MAX < changes.len() {
+                    self.changes = Changes::Large(Box::new(Large::new(changes)));
+                }
+            }
+            Changes::Large(_) => {}
+        }
     }
 
     /// O(log n) of the changes.
     pub(crate) fn state(&self, id: u32) -> EdgeState {
-        let (is_added, is_hidden) = match &self.changes {
-            Changes::Small(changes) => find(changes, id).map_or((false, false), |found| {
+        let (is_added, is_hidden) = match self.view() {
+            View::Small(changes) => find(changes, id).map_or((false, false), |found| {
                 (changes[found].is_added, changes[found].is_hidden)
             }),
-            Changes::Large(large) => (large.added.contains_key(&id), large.hidden.contains(id)),
+            View::Large(large) => (large.added.contains_key(&id), large.hidden.contains(id)),
         };
         match (is_added, is_hidden) {
             (true, _) => EdgeState::Added,
@@ -150,22 +176,20 @@ impl ListDelta {
 
     /// Whether the edge the image has is gone, whatever came in its place.
     pub(super) fn hides(&self, id: u32) -> bool {
-        match &self.changes {
-            Changes::Small(changes) => {
-                find(changes, id).is_ok_and(|found| changes[found].is_hidden)
-            }
-            Changes::Large(large) => large.hidden.contains(id),
+        match self.view() {
+            View::Small(changes) => find(changes, id).is_ok_and(|found| changes[found].is_hidden),
+            View::Large(large) => large.hidden.contains(id),
         }
     }
 
     /// The largest tie among the added edges of this time.
     pub(crate) fn max_tie(&self, at: u32) -> Option<u32> {
-        match &self.changes {
-            Changes::Small(changes) => {
+        match self.view() {
+            View::Small(changes) => {
                 let added = changes.iter().filter(|change| change.is_added && change.key.at == at);
                 added.map(|change| change.key.tie).max()
             }
-            Changes::Large(large) => {
+            View::Large(large) => {
                 let lowest = EdgeKey { at, tie: 0, id: 0 };
                 let highest = EdgeKey { at, tie: u32::MAX, id: u32::MAX };
                 large.by_key.range(lowest..=highest).next_back().map(|key| key.tie)
@@ -175,35 +199,32 @@ impl ListDelta {
 
     /// How many edges were added, those added again among them.
     pub(crate) fn added_len(&self) -> u32 {
-        match &self.changes {
-            Changes::Small(changes) => {
-                changes.iter().map(|change| u32::from(change.is_added)).sum()
-            }
-            Changes::Large(large) => large.added.len() as u32,
+        match self.view() {
+            View::Small(changes) => changes.iter().map(|change| u32::from(change.is_added)).sum(),
+            View::Large(large) => large.added.len() as u32,
         }
     }
 
     /// How many edges of the image are gone, those added again among them.
     pub(crate) fn removed_len(&self) -> u32 {
-        match &self.changes {
-            Changes::Small(changes) => {
-                changes.iter().map(|change| u32::from(change.is_hidden)).sum()
-            }
-            Changes::Large(large) => large.hidden_len,
+        match self.view() {
+            View::Small(changes) => changes.iter().map(|change| u32::from(change.is_hidden)).sum(),
+            View::Large(large) => large.hidden_len,
         }
     }
 
     /// Whether the list is as the image has it.
     pub(crate) fn is_empty(&self) -> bool {
-        match &self.changes {
-            Changes::Small(changes) => changes.is_empty(),
-            Changes::Large(large) => large.added.is_empty() && large.hidden_len == 0,
+        match self.view() {
+            View::Small(changes) => changes.is_empty(),
+            View::Large(large) => large.added.is_empty() && large.hidden_len == 0,
         }
     }
 
     /// About how much memory the delta owns; O(1).
     pub(crate) fn heap_bytes(&self) -> usize {
         match &self.changes {
+            Changes::None | Changes::One(_) => 0,
             Changes::Small(changes) => changes.capacity() * size_of::<Change>(),
             Changes::Large(large) => {
                 let added = large.added.len() * LARGE_ADDED_BYTES;
@@ -214,17 +235,17 @@ impl ListDelta {
 
     /// The ids of the added edges in ascending order.
     pub(super) fn added_ids(&self) -> AddedIds<'_> {
-        match &self.changes {
-            Changes::Small(changes) => AddedIds::Small(changes.iter()),
-            Changes::Large(large) => AddedIds::Large(large.added.iter()),
+        match self.view() {
+            View::Small(changes) => AddedIds::Small(changes.iter()),
+            View::Large(large) => AddedIds::Large(large.added.iter()),
         }
     }
 
     /// Every id of which the delta says something, in no order.
     pub(super) fn touched_ids(&self) -> impl Iterator<Item = u32> + '_ {
-        let (small, large) = match &self.changes {
-            Changes::Small(changes) => (Some(changes), None),
-            Changes::Large(large) => (None, Some(large)),
+        let (small, large) = match self.view() {
+            View::Small(changes) => (Some(changes), None),
+            View::Large(large) => (None, Some(large)),
         };
         let hidden = large
             .into_iter()
@@ -235,9 +256,9 @@ impl ListDelta {
 
     /// The added edges below `below`, newest first.
     pub(super) fn newest(&self, below: Option<EdgeKey>) -> AddedNewest<'_> {
-        match &self.changes {
-            Changes::Small(changes) => AddedNewest::Small { changes, below },
-            Changes::Large(large) => AddedNewest::Large(match below {
+        match self.view() {
+            View::Small(changes) => AddedNewest::Small { changes, below },
+            View::Large(large) => AddedNewest::Large(match below {
                 None => large.by_key.range(..).rev(),
                 Some(below) => large.by_key.range(..below).rev(),
             }),
@@ -249,12 +270,18 @@ fn find(changes: &[Change], id: u32) -> Result<usize, usize> {
     changes.binary_search_by_key(&id, |change| change.key.id)
 }
 
-/// Most deltas stay at one or two changes, so the first room is for two and not for four.
-fn insert(changes: &mut Vec<Change>, place: usize, change: Change) {
-    if changes.capacity() == 0 {
-        changes.reserve_exact(2);
+impl Large {
+    fn new(changes: &[Change]) -> Large {
+        let added = || changes.iter().filter(|change| change.is_added).map(|change| change.key);
+        let hidden = changes.iter().filter(|change| change.is_hidden).map(|change| change.key.id);
+        let hidden: RoaringBitmap = hidden.collect();
+        Large {
+            added: added().map(|key| (key.id, (key.at, key.tie))).collect(),
+            by_key: added().collect(),
+            hidden_len: hidden.len() as u32,
+            hidden,
+        }
     }
-    changes.insert(place, change);
 }
 
 /// The added edges of a delta in ascending order of their ids.

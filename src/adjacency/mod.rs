@@ -120,13 +120,12 @@ fn encode_list(list: &EdgeList, out: &mut Vec<u8>) {
 pub(crate) struct SetsView<'a> {
     pub(crate) following: ListView<'a>,
     pub(crate) followers: ListView<'a>,
-    encoded_len_bytes: usize,
 }
 
 impl<'a> SetsView<'a> {
     /// The lists of an account without edges.
     pub(crate) const EMPTY: SetsView<'static> =
-        SetsView { following: ListView::EMPTY, followers: ListView::EMPTY, encoded_len_bytes: 0 };
+        SetsView { following: ListView::EMPTY, followers: ListView::EMPTY };
 
     /// Finds the lists at the front of `bytes`, which may go on behind them.
     ///
@@ -135,13 +134,7 @@ impl<'a> SetsView<'a> {
         let mut reader = Reader::new(bytes);
         let following = ListView::parse(&mut reader)?;
         let followers = ListView::parse(&mut reader)?;
-        let encoded_len_bytes = bytes.len() - reader.rest().len();
-        Ok(SetsView { following, followers, encoded_len_bytes })
-    }
-
-    /// How many of the bytes the lists take.
-    pub(crate) fn encoded_len(&self) -> usize {
-        self.encoded_len_bytes
+        Ok(SetsView { following, followers })
     }
 }
 
@@ -182,21 +175,12 @@ impl<'a> ListView<'a> {
         self.set.contains(id)
     }
 
-    /// The ids in ascending order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
-        self.image_ids()
-    }
-
     #[inline]
     fn image_ids(&self) -> ImageIds<'a> {
         self.set.iter().take(self.len as usize)
     }
 
     /// The edges strictly below a cursor, newest first: O(log n) to begin, about O(1) a step.
-    pub(crate) fn newest(&self, below: Option<EdgeKey>) -> impl Iterator<Item = EdgeKey> + 'a {
-        self.newest_image(below)
-    }
-
     fn newest_image(&self, below: Option<EdgeKey>) -> order::Newest<'a> {
         self.order.newest(below, &self.set)
     }

@@ -85,6 +85,7 @@ impl<'a> Neighbors<'a> {
         added.for_each(|key| list.push(key));
     }
 
+    #[cfg(test)]
     pub(crate) fn edges(&self) -> EdgeList {
         let mut list = EdgeList::default();
         self.decode_into(&mut list);
@@ -132,20 +133,6 @@ impl<'a> Neighbors<'a> {
             gained += u64::from(self.contains(id) && other.contains(id));
         }
         (in_image + gained).saturating_sub(lost)
-    }
-
-    /// The ids of the list that are among `ids`, which are strictly ascending.
-    pub(crate) fn among<'b>(&self, ids: &'b [u32]) -> impl Iterator<Item = u32> + use<'a, 'b> {
-        let list = *self;
-        let is_probed = (ids.len() as u64).saturating_mul(PROBE_RATIO) < u64::from(self.len());
-        let mut walked = (!is_probed).then(|| self.iter().peekable());
-        ids.iter().copied().filter(move |&id| match &mut walked {
-            None => list.contains(id),
-            Some(walked) => {
-                while walked.next_if(|&own| own < id).is_some() {}
-                walked.peek() == Some(&id)
-            }
-        })
     }
 }
 

@@ -12,8 +12,9 @@
 //! | kind | bytes |
 //! |---|---|
 //! | 0, all implied | time `u32` |
-//! | 1, all stored | varint number of listed edges whose tie is their id, entries |
+//! | 1, all stored | entries |
 //! | 2, some of each | varint number stored, implied time `u32`, a bit an id (1: stored), entries |
+//! | 3, all stored, some of them listed | varint number listed, entries |
 //!
 //! entries: newest time `u32`, first value as varint when there are tie bits, the
 //! [`sequence`](super::sequence), places of `bit_len(len - 1)` bits. No bytes at all stand for
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 const ALL_IMPLIED: u8 = 0;
 const ALL_STORED: u8 = 1;
 const SOME_STORED: u8 = 2;
+const SOME_LISTED: u8 = 3;
 
 #[derive(Clone, Copy)]
 pub(super) struct OrderView<'a> {
@@ -89,11 +91,16 @@ pub(super) fn encode(list: &EdgeList, out: &mut Vec<u8>) {
     let untied = plan.stored.len() - plan.listed as usize;
     let largest_tie = plan.stored[..untied].iter().map(|&place| list.tie[place as usize]).max();
     let tie_bits = bit_len(u64::from(largest_tie.unwrap_or(0)));
-    let kind = if plan.stored.len() == list.ids.len() { ALL_STORED } else { SOME_STORED };
+    let kind = match plan.listed {
+        _ if plan.stored.len() < list.ids.len() => SOME_STORED,
+        0 => ALL_STORED,
+        _ => SOME_LISTED,
+    };
     out.push(kind | (tie_bits as u8) << 2);
-    if kind == ALL_STORED {
+    if kind == SOME_LISTED {
         write_varint(u64::from(plan.listed), out);
-    } else {
+    }
+    if kind == SOME_STORED {
         write_varint(plan.stored.len() as u64, out);
         out.extend_from_slice(&plan.oldest_at.to_le_bytes());
         write_marks(&plan.stored, list.ids.len(), out);
@@ -154,26 +161,32 @@ impl<'a> OrderView<'a> {
         let mut order = OrderView::implied(len);
         let kind = reader.byte()?;
         order.tie_bits = u32::from(kind >> 2);
-        match kind & 3 {
-            ALL_IMPLIED if kind == ALL_IMPLIED => {
+        let fits = match kind & 3 {
+            ALL_IMPLIED => {
                 order.implied_at = reader.fixed_u32()?;
-                return Ok(order);
+                order.tie_bits == 0
             }
             ALL_STORED => {
                 order.stored = len;
-                order.listed = reader.varint_u32()?;
+                true
             }
             SOME_STORED => {
                 order.stored = reader.varint_u32()?;
                 order.implied_at = reader.fixed_u32()?;
                 order.marks = reader.take(u64::from(len).div_ceil(8))?;
+                (1..len).contains(&order.stored)
             }
-            _ => return Err(Error::corrupt("the order of a list has an unknown kind")),
-        }
-        let some_implied = kind & 3 == SOME_STORED && order.stored < len;
-        let fits = order.listed < len && (kind & 3 == ALL_STORED || some_implied);
-        if !fits || order.stored == 0 || u32::BITS < order.tie_bits {
+            SOME_LISTED..=u8::MAX => {
+                order.stored = len;
+                order.listed = reader.varint_u32()?;
+                (1..len).contains(&order.listed)
+            }
+        };
+        if !fits || u32::BITS < order.tie_bits {
             return Err(Error::corrupt("the order of a list does not fit its length"));
+        }
+        if order.stored == 0 {
+            return Ok(order);
         }
         order.newest_at = reader.fixed_u32()?;
         order.first = if order.tie_bits == 0 { 0 } else { reader.varint()? };

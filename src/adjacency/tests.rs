@@ -78,7 +78,6 @@ fn check_list(list: &EdgeList) {
     let end = bytes.len();
     bytes.extend([0xa5; 9]);
     let sets = SetsView::parse(&bytes).expect("encoded above");
-    assert_eq!(sets.encoded_len(), end);
     assert_eq!(sets.followers.edges(), other);
     let view = sets.following;
     view.validate().expect("encoded above");
@@ -176,7 +175,7 @@ fn one_follow_costs_a_few_bytes_beyond_its_id() {
     };
     assert_eq!(size(0, 300_000), 5);
     assert_eq!(size(1_700_000_000, 300_000), 10);
-    assert_eq!(size(1_700_000_000, 0), 11);
+    assert_eq!(size(1_700_000_000, 0), 10);
 }
 
 #[test]
@@ -191,8 +190,8 @@ fn the_bytes_of_two_small_lists_are_these() {
         3,
         6,
         0b1_10,
-        // All stored, no tie bits; one listed; newest time 80; ages up to 20 and one of 10.
-        1,
+        // All stored, no tie bits, one of them listed; newest time 80; ages up to 20 and one of 10.
+        3,
         1,
         80,
         0,
@@ -296,8 +295,6 @@ fn check_common(a: &Account, b: &Account) {
     assert!(now_b.intersection(&now_a).eq(expected.iter().copied()));
     assert_eq!(now_a.intersection_len(&now_b), expected.len() as u64);
     assert_eq!(now_b.intersection_len(&now_a), expected.len() as u64);
-    let ids: Vec<u32> = b.model.keys().copied().collect();
-    assert!(now_a.among(&ids).eq(expected.iter().copied()));
 }
 
 #[derive(Clone, Debug)]
@@ -343,7 +340,8 @@ proptest! {
                     (0..90).for_each(|i| account.toggle(start + i * step, at));
                 }
                 Step::Checkpoint => {
-                    accounts.iter_mut().filter(|a| !a.model.is_empty()).for_each(Account::checkpoint);
+                    let kept = accounts.iter_mut().filter(|account| !account.model.is_empty());
+                    kept.for_each(Account::checkpoint);
                 }
                 Step::Check => {
                     for account in &accounts {
@@ -425,7 +423,6 @@ fn ask_everything(bytes: &[u8]) {
     let Ok(sets) = SetsView::parse(bytes) else {
         return;
     };
-    assert!(sets.encoded_len() <= bytes.len());
     let (a, b) = (sets.following, sets.followers);
     let mut delta = ListDelta::default();
     delta.add(EdgeKey { at: 5, tie: 1, id: 77 });
@@ -457,6 +454,11 @@ fn ask_everything(bytes: &[u8]) {
     }
 }
 
+/// Where a bit is flipped, which one, and whether near the heads.
+fn flip() -> impl Strategy<Value = (prop::sample::Index, u8, bool)> {
+    (any::<prop::sample::Index>(), 0..8_u8, any::<bool>())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -469,7 +471,7 @@ proptest! {
     fn damaged_encodings_never_panic(
         shapes in any::<[u8; 2]>(),
         len in prop_oneof![5 => 1..300_usize, 1 => Just(4500)],
-        flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u8, any::<bool>()), 1..6),
+        flips in prop::collection::vec(flip(), 1..6),
         cut in any::<prop::sample::Index>(),
     ) {
         let list = timed(ids_of(shapes[0], len, 99), shapes[1], 1_000_000, len / 2);
@@ -477,7 +479,7 @@ proptest! {
         let mut bytes = Vec::new();
         encode_sets(&list, &other, &mut bytes);
         for (place, bit, near_front) in flips {
-            let place = if near_front { place.index(bytes.len().min(24)) } else { place.index(bytes.len()) };
+            let place = place.index(if near_front { bytes.len().min(24) } else { bytes.len() });
             bytes[place] ^= 1 << bit;
         }
         ask_everything(&bytes);
@@ -520,10 +522,10 @@ fn a_hostile_roaring_set_is_survived() {
 
 #[test]
 fn a_delta_stays_small_in_memory() {
-    assert!(size_of::<ListDelta>() <= 32);
+    assert!(size_of::<ListDelta>() <= 24);
     let mut delta = ListDelta::default();
     delta.add(EdgeKey { at: 1, tie: 0, id: 5 });
-    assert_eq!(delta.heap_bytes(), 32);
+    assert_eq!(delta.heap_bytes(), 0);
     delta.remove(5, false);
     assert!(delta.is_empty());
     (0..=delta::DELTA_SMALL_MAX as u32).for_each(|id| delta.add(EdgeKey { at: 1, tie: id, id }));
@@ -531,73 +533,4 @@ fn a_delta_stays_small_in_memory() {
     (0..=delta::DELTA_SMALL_MAX as u32).for_each(|id| delta.remove(id, false));
     assert!(delta.is_empty());
     assert_eq!(delta.max_tie(1), None);
-}
-fn cpu() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-    f[11].parse::<f64>().unwrap() / 100.0
-}
-fn sys() -> f64 {
-    let s = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-    f[12].parse::<f64>().unwrap() / 100.0
-}
-#[test]
-fn zz_bench() {
-    for n in [50_000u64, 1_000_000] {
-        let mut deltas = vec![[ListDelta::default(), ListDelta::default()]; n as usize];
-        for round in 0..3 {
-            let t = std::time::Instant::now();
-            let (c, y) = (cpu(), sys());
-            let mut x = 1u64 + round;
-            for i in 0..1_000_000u32 {
-                x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let a = ((x >> 33) % n) as u32;
-                x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let b = ((x >> 33) % n) as u32;
-                if deltas[a as usize][0].state(b) == EdgeState::Added {
-                    continue;
-                }
-                let at = 1000 + i / 1000;
-                for (o, d, id) in [(a, 0, b), (b, 1, a)] {
-                    let tie =
-                        Neighbors::new(ListView::EMPTY, Some(&deltas[o as usize][d])).next_tie(at);
-                    deltas[o as usize][d].add(EdgeKey { at, tie, id });
-                }
-            }
-            eprintln!(
-                "random {n}: 1M follows in wall {:.2}s user {:.2} sys {:.2}",
-                t.elapsed().as_secs_f64(),
-                cpu() - c,
-                sys() - y
-            );
-        }
-    }
-    let mut d = ListDelta::default();
-    let t = std::time::Instant::now();
-    let (c, y) = (cpu(), sys());
-    for i in 0..1_000_000u32 {
-        let id = i.wrapping_mul(2654435761);
-        let at = 1000 + i / 1000;
-        let tie = Neighbors::new(ListView::EMPTY, Some(&d)).next_tie(at);
-        d.add(EdgeKey { at, tie, id });
-    }
-    eprintln!(
-        "celebrity: wall {:.2} user {:.2} sys {:.2}",
-        t.elapsed().as_secs_f64(),
-        cpu() - c,
-        sys() - y
-    );
-    let t = std::time::Instant::now();
-    let (c, y) = (cpu(), sys());
-    for i in 0..1_000_000u32 {
-        let id = i.wrapping_mul(2654435761);
-        d.remove(id, false);
-    }
-    eprintln!(
-        "remove: wall {:.2} user {:.2} sys {:.2}",
-        t.elapsed().as_secs_f64(),
-        cpu() - c,
-        sys() - y
-    );
 }

@@ -123,7 +123,7 @@ fn open(options: Options, db: &Path) -> Result<FollowGraph, Failure> {
     let recovery = graph.stats().recovery;
     if recovery.cut_bytes > 0 {
         output::say(format_args!(
-            "followgraph: note: cut {} bytes ({} frames) off the end of the log, which a crash \
+            "followgraph: note: cut {} bytes (frames: {}) off the end of the log, which a crash \
              had left unfinished; nothing acknowledged as durable was among them",
             recovery.cut_bytes, recovery.cut_frames,
         ));

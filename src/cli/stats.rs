@@ -111,10 +111,10 @@ fn table(stats: &Stats, resident: Option<Resident>) -> Table {
     row("commits", stats.sequence, "", durable);
     row("  in the image", stats.image_sequence, "", String::new());
     let recovery = stats.recovery;
-    let records = format!("frames, {} records", grouped(recovery.replayed_records));
-    row("replayed on opening", recovery.replayed_frames, &records, String::new());
-    let frames = format!("bytes, {} frames", grouped(recovery.cut_frames));
-    row("cut on opening", recovery.cut_bytes, &frames, String::new());
+    let records = format!("records: {}", grouped(recovery.replayed_records));
+    row("replayed on opening", recovery.replayed_frames, "frames", records);
+    let frames = format!("frames: {}", grouped(recovery.cut_frames));
+    row("cut on opening", recovery.cut_bytes, "bytes", frames);
     if let Some(reason) = &stats.latched {
         table.push(vec!["writes are refused".to_owned(), String::new(), reason.clone()]);
     }

@@ -16,14 +16,15 @@ use crate::store::publish;
 use crate::types::Counts;
 use roaring::RoaringBitmap;
 use std::iter::Peekable;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A bulk load under way. Dropping it without [`finish`](BulkLoad::finish) leaves the graph empty.
 pub struct BulkLoad<'a> {
     shared: &'a Shared,
     accounts: Accounts,
     overflow_name_bytes: u64,
-    sorter: Option<EdgeSorter<'a>>,
+    sorter: EdgeSorter<'a>,
+    _turn: LoadingTurn<'a>,
     memory_bytes: u64,
     self_follow_count: u64,
     last_follower: Option<(String, u32)>,
@@ -69,17 +70,15 @@ impl FollowGraph {
     pub fn bulk_load(&self, memory_bytes: u64) -> Result<BulkLoad<'_>> {
         let shared = self.shared.as_ref();
         shared.refuse_if_not_empty()?;
-        if shared.bulk_loading.swap(true, Ordering::AcqRel) {
-            let message = "another bulk load is under way";
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
+        let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();
         let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN) / 2;
         Ok(BulkLoad {
             shared,
             accounts: Accounts::empty(identity),
             overflow_name_bytes: 0,
-            sorter: Some(EdgeSorter::new(shared.storage.as_ref(), "following", memory_bytes)),
+            sorter: EdgeSorter::new(shared.storage.as_ref(), "following", memory_bytes),
+            _turn: turn,
             memory_bytes,
             self_follow_count: 0,
             last_follower: None,
@@ -114,7 +113,7 @@ impl BulkLoad<'_> {
             return Ok(());
         }
         let edge = Edge { from, to: self.intern(followed)?, at: at.unwrap_or(0) };
-        self.sorter.as_mut().expect("it is taken by finish only").push(edge)
+        self.sorter.push(edge)
     }
 
     fn intern(&mut self, name: &str) -> Result<u32> {
@@ -138,36 +137,43 @@ impl BulkLoad<'_> {
     ///
     /// `InvalidArgument` when the graph is no longer empty; `DiskFull`, `Io`, `AuditFailed`. The
     /// graph is as it was.
-    pub fn finish(mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
-        let storage = self.shared.storage.as_ref();
-        let sorter = self.sorter.take().expect("it is taken here only");
+    pub fn finish(self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
+        let BulkLoad { shared, accounts, overflow_name_bytes, sorter, memory_bytes, .. } = self;
         let following = sorter.finish()?;
-        let mut backward = EdgeSorter::new(storage, "followers", self.memory_bytes);
+        let mut backward = EdgeSorter::new(shared.storage.as_ref(), "followers", memory_bytes);
         for edge in unique(&following) {
             let Edge { from, to, at } = edge?;
             backward.push(Edge { from: to, to: from, at })?;
         }
         let followers = backward.finish()?;
         let report = BulkReport {
-            account_count: u64::from(self.accounts.len()),
+            account_count: u64::from(accounts.len()),
             follow_count: followers.len(),
             self_follow_count: self.self_follow_count,
             duplicate_count: following.len() - followers.len(),
         };
-        self.shared.replace_empty_graph(|position, file| {
-            self.write_image(position, file, &following, &followers, progress)
-        })?;
+        let edges = LoadedEdges { accounts, overflow_name_bytes, following, followers };
+        shared.replace_empty_graph(|position, file| edges.write_image(position, file, progress))?;
         Ok(report)
     }
+}
 
+/// Everything a load knows when all its edges are sorted.
+struct LoadedEdges<'a> {
+    accounts: Accounts,
+    overflow_name_bytes: u64,
+    following: SortedEdges<'a>,
+    followers: SortedEdges<'a>,
+}
+
+impl LoadedEdges<'_> {
     fn write_image(
         &self,
         position: Position,
         file: Box<dyn OutputFile>,
-        following: &SortedEdges<'_>,
-        followers: &SortedEdges<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ImageHeader> {
+        let entry_count = 2 * self.followers.len();
         let foreign = RoaringBitmap::new();
         let plan = ImagePlan {
             identity: self.accounts.identity(),
@@ -179,7 +185,7 @@ impl BulkLoad<'_> {
         };
         let mut writer = ImageWriter::new(file, plan)?;
         let (mut forward, mut backward) =
-            (unique(following).peekable(), unique(followers).peekable());
+            (unique(&self.following).peekable(), unique(&self.followers).peekable());
         let (mut own_following, mut own_followers) = (EdgeList::default(), EdgeList::default());
         let (mut done, mut reported) = (0, 0);
         for id in 0..self.accounts.len() {
@@ -195,17 +201,30 @@ impl BulkLoad<'_> {
             done += u64::from(counts.followers) + u64::from(counts.following);
             if done - reported >= PROGRESS_STEP {
                 reported = done;
-                progress(done, 2 * followers.len());
+                progress(done, entry_count);
             }
         }
-        progress(done, 2 * followers.len());
+        progress(done, entry_count);
         writer.finish(None)
     }
 }
 
-impl Drop for BulkLoad<'_> {
+/// One load at a time: their spill files have the same names.
+struct LoadingTurn<'a>(&'a AtomicBool);
+
+impl LoadingTurn<'_> {
+    fn take(loading: &AtomicBool) -> Result<LoadingTurn<'_>> {
+        if loading.swap(true, Ordering::AcqRel) {
+            let message = "another bulk load is under way";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(LoadingTurn(loading))
+    }
+}
+
+impl Drop for LoadingTurn<'_> {
     fn drop(&mut self) {
-        self.shared.bulk_loading.store(false, Ordering::Release);
+        self.0.store(false, Ordering::Release);
     }
 }
 

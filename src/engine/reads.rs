@@ -130,7 +130,9 @@ impl FollowGraph {
     /// [`batch_counts`](FollowGraph::batch_counts) for callers that keep ids.
     pub fn batch_counts_by_id(&self, ids: &[AccountId]) -> Vec<Result<Counts>> {
         let graph = self.shared.state.read();
-        ids.iter().for_each(|id| graph.accounts().prefetch_record(id.0));
+        for id in ids {
+            graph.accounts().prefetch_record(id.0);
+        }
         ids.iter().map(|id| graph.counts(id.0)).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::accounts::{RecordFields, set_counts};
+use crate::format::{FileKind, file_kind};
 use crate::storage::{Bytes, LogFile, LogSync, MemoryStorage, OutputFile, PrivateBytes, Storage};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,8 @@ impl FailingStorage {
         Error::io(what, &PathBuf::from("disk"), &std::io::Error::other("the disk is gone"))
     }
 
-    fn file_names(&self) -> Vec<String> {
-        self.list().expect("memory").into_iter().map(|(name, _)| name).collect()
+    fn file_kinds(&self) -> Vec<FileKind> {
+        self.list().expect("memory").iter().map(|(name, _)| file_kind(name)).collect()
     }
 }
 
@@ -156,7 +157,7 @@ fn an_image_that_cannot_be_written_changes_nothing() {
     assert_eq!(graph.checkpoint().unwrap_err().kind(), ErrorKind::Io);
     assert!(graph.stats().checkpoint_failure.is_some());
     assert_eq!(graph.stats().image_sequence, before);
-    assert!(!storage.file_names().iter().any(|name| name.ends_with(".tmp")));
+    assert!(!storage.file_kinds().contains(&FileKind::Temporary));
     graph.follow("bob", "alice").expect("writes go on");
 
     storage.images_fail.store(false, Ordering::Relaxed);
@@ -184,17 +185,16 @@ fn a_wrong_live_counter_is_found_by_verify_and_refused_by_a_checkpoint() {
     assert_eq!(refused.kind(), ErrorKind::AuditFailed);
     assert!(refused.to_string().contains("followers: 2"), "{refused}");
     assert_eq!(graph.stats().image_sequence, before);
-    let images = storage.file_names().iter().filter(|name| name.ends_with(".fgi")).count();
-    assert_eq!(images, 1, "the refused image is gone");
+    let is_image = |kind: &&FileKind| matches!(kind, FileKind::Image(_));
+    assert_eq!(storage.file_kinds().iter().filter(is_image).count(), 1, "the refused one is gone");
 }
 
 #[test]
 fn a_panic_inside_a_commit_latches() {
     let graph = open(&FailingStorage::default());
     pair(&graph);
-    let panicking = std::panic::AssertUnwindSafe(|| {
-        graph.shared.commit(None, 0, |_| panic!("a bug")).map(|()| ())
-    });
+    let panicking =
+        std::panic::AssertUnwindSafe(|| graph.shared.commit::<()>(None, 0, |_| panic!("a bug")));
     assert!(std::panic::catch_unwind(panicking).is_err());
     assert_eq!(graph.follow("bob", "alice").unwrap_err().kind(), ErrorKind::Latched);
     assert_eq!(graph.counts("bob").expect("reads go on").followers, 1);
