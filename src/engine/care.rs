@@ -108,37 +108,41 @@ impl FollowGraph {
     /// ```
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let (extents, allocated_bytes, image_sequence, sequence) = {
-            let commit = shared.commit.lock();
-            let store = &commit.store;
-            (store.extents(), store.allocated_bytes(), store.image_sequence(), commit.sequence)
-        };
-        let graph = shared.state.read();
-        let (totals, header) = (graph.totals(), &graph.image().header);
+        let figures = shared.committed_figures(&shared.commit.lock());
         Stats {
-            account_count: u64::from(totals.account_count),
-            foreign_account_count: u64::from(totals.foreign_count),
-            follow_count: totals.follow_count,
-            sequence,
-            durable_sequence: shared.sync.durable(),
-            image_sequence,
-            image_bytes: graph.image().file_bytes(),
-            image_record_bytes: header.records.len_bytes,
-            image_index_bytes: header.index.len_bytes,
-            image_name_bytes: header.names.len_bytes,
-            image_set_bytes: header.sets.len_bytes,
-            log_bytes: used_bytes(&extents),
-            log_allocated_bytes: allocated_bytes,
-            delta_bytes: graph.heap_bytes() as u64,
+            delta_bytes: shared.state.read().heap_bytes() as u64,
             sync_count: shared.sync.sync_count(),
             latched: shared.sync.failure().map(|failure| failure.to_string()),
             checkpoint_failure: shared.signal.checkpoint_failure(),
             recovery: shared.recovery,
+            ..figures
         }
     }
 }
 
 impl Shared {
+    /// The figures that belong together: nobody commits while they are read.
+    fn committed_figures(&self, commit: &Commit) -> Stats {
+        let graph = self.state.read();
+        let (totals, image, store) = (graph.totals(), graph.image(), &commit.store);
+        Stats {
+            account_count: u64::from(totals.account_count),
+            foreign_account_count: u64::from(totals.foreign_count),
+            follow_count: totals.follow_count,
+            sequence: commit.sequence,
+            durable_sequence: self.sync.durable(),
+            image_sequence: store.image_sequence(),
+            image_bytes: image.file_bytes(),
+            image_record_bytes: image.header.records.len_bytes,
+            image_index_bytes: image.header.index.len_bytes,
+            image_name_bytes: image.header.names.len_bytes,
+            image_set_bytes: image.header.sets.len_bytes,
+            log_bytes: used_bytes(&store.extents()),
+            log_allocated_bytes: store.allocated_bytes(),
+            ..Stats::default()
+        }
+    }
+
     /// What is committed now, and where to recover it from.
     fn moment(&self) -> Moment {
         self.moment_of(&self.commit.lock())
