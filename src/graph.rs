@@ -14,7 +14,7 @@ use crate::format::{Record, RecordReader, check_name};
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
 use crate::list::ListKind;
 use crate::log::Frame;
-use crate::storage::{OutputFile, Storage};
+use crate::storage::{OutputFile, Storage, prefetch_value};
 use crate::types::{Counts, KnownFollowers, Relation};
 use roaring::RoaringBitmap;
 
@@ -182,6 +182,7 @@ impl Graph {
             self.live(from)?;
             return Err(Error::bare(ErrorKind::SelfFollow));
         }
+        self.prefetch_lists(&[from, to]);
         let (from_lists, to_lists) = (self.local_lists(from)?, self.local_lists(to)?);
         let relation = match (from_lists, to_lists) {
             (Some(lists), _) => Relation {
@@ -391,6 +392,15 @@ impl Graph {
         self.accounts.lookup(name).ok_or_else(|| missing(name).about(name))
     }
 
+    /// The ids of two names, looked up in step. Errors as [`resolve`](Graph::resolve).
+    pub(crate) fn resolve_pair(&self, names: [&str; 2]) -> Result<(u32, u32)> {
+        let mut ids = [None; BATCH];
+        self.accounts.lookup_batch(&names, &mut ids);
+        let resolved =
+            |place: usize| ids[place].ok_or_else(|| missing(names[place]).about(names[place]));
+        Ok((resolved(0)?, resolved(1)?))
+    }
+
     /// The record of an account that exists.
     fn live(&self, id: u32) -> Result<&[u8]> {
         self.accounts.live(id).ok_or(Error::bare(ErrorKind::UnknownAccount))
@@ -527,10 +537,17 @@ impl Graph {
         Ok(KnownFollowers { count: count as u32, first })
     }
 
-    /// Asks for the memory a list of this account begins at.
-    pub(crate) fn prefetch_lists(&self, id: u32) {
-        if let Some(record) = self.accounts.record(id) {
+    /// Asks for the memory that the lists of these accounts begin at, all at once: what would be
+    /// one cache miss after the other becomes as many at the same time.
+    pub(crate) fn prefetch_lists(&self, ids: &[u32]) {
+        for &id in ids {
+            self.accounts.prefetch_record(id);
+        }
+        for record in ids.iter().filter_map(|&id| self.accounts.record(id)) {
             self.image.prefetch_sets(record.sets_offset());
+            if let Some(delta) = record.delta().and_then(|delta| self.deltas.get(delta as usize)) {
+                prefetch_value(delta);
+            }
         }
     }
 

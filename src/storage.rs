@@ -127,18 +127,26 @@ impl DerefMut for PrivateBytes {
 /// Asks the processor to fetch the cache line at `offset_bytes`, if there is one.
 #[inline]
 pub(crate) fn prefetch(bytes: &[u8], offset_bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
     if let Some(byte) = bytes.get(offset_bytes) {
+        prefetch_value(byte);
+    }
+}
+
+/// Asks the processor to fetch the cache line a value begins in.
+#[inline]
+pub(crate) fn prefetch_value<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
         // SAFETY: a prefetch reads nothing the program can see, and the pointer comes from a
-        // reference to a byte inside the slice.
+        // reference.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(byte).cast::<i8>());
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>());
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, offset_bytes);
+    let _ = value;
 }
 
 /// Random bytes from the operating system.

@@ -125,7 +125,7 @@ impl Editor<'_> {
         match mutation.change {
             Change::Follow(follower, followed) => self.follow(follower, followed, mutation.at),
             Change::Unfollow(follower, followed) => {
-                let (from, to) = (self.resolve(follower)?, self.resolve(followed)?);
+                let (from, to) = self.resolve_both(follower, followed)?;
                 let fit = self.graph.fit(from, to, 0)?;
                 if !fit.relation.following {
                     return Ok(Outcome::Unchanged);
@@ -148,7 +148,7 @@ impl Editor<'_> {
         let (from, to) = if self.options.create_missing_accounts {
             self.resolve_or_add(follower, followed)?
         } else {
-            (self.resolve(follower)?, self.resolve(followed)?)
+            self.resolve_both(follower, followed)?
         };
         let (at, given) = at.map_or((self.now, false), |at| (at, true));
         let fit = self.graph.fit(from, to, at).map_err(|error| self.named(error, follower))?;
@@ -217,6 +217,15 @@ impl Editor<'_> {
                 Ok(self.graph.accounts().lookup(name))
             }
             Who::Id(_) => self.resolve(who).map(Some),
+        }
+    }
+
+    fn resolve_both(&self, follower: Who<'_>, followed: Who<'_>) -> Result<(u32, u32)> {
+        match (follower, followed) {
+            (Who::Name(follower), Who::Name(followed)) => {
+                self.graph.resolve_pair([follower, followed])
+            }
+            _ => Ok((self.resolve(follower)?, self.resolve(followed)?)),
         }
     }
 

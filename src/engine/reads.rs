@@ -332,7 +332,8 @@ impl FollowGraph {
         graph.lists(viewer)?;
         let ids: Vec<Result<u32>> =
             targets.iter().map(|target| graph.resolve(target.as_ref())).collect();
-        ids.iter().flatten().for_each(|&id| graph.prefetch_lists(id));
+        let found: Vec<u32> = ids.iter().flatten().copied().collect();
+        graph.prefetch_lists(&found);
         let answer = |id: Result<u32>| graph.known_followers(viewer, id?);
         Ok(ids.into_iter().map(answer).collect())
     }
