@@ -233,6 +233,40 @@ impl<'a> RecordReader<'a> {
     }
 }
 
+/// The header at the start of a file: its magic, its version, and the crc32 in its last four
+/// bytes are checked. Errors: `Corrupt` or `UnsupportedVersion`, with the offset.
+pub(crate) fn check_header(file: &[u8], header_bytes: u64, magic: [u8; 8]) -> Result<&[u8]> {
+    let header = file.get(..header_bytes as usize).ok_or_else(|| {
+        Error::corrupt("the file is shorter than its header").expected(header_bytes, file.len())
+    })?;
+    if header[0..8] != magic {
+        let (expected, got) = (magic.escape_ascii(), header[0..8].escape_ascii());
+        return Err(Error::corrupt("magic of the file").at_offset(0).expected(expected, got));
+    }
+    let version = read_u32(header, 8);
+    if version != FORMAT_VERSION {
+        return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
+            .at_offset(8)
+            .expected(FORMAT_VERSION, version));
+    }
+    let crc_offset = header.len() - 4;
+    let (crc, expected) = (read_u32(header, crc_offset), crc32fast::hash(&header[..crc_offset]));
+    if crc != expected {
+        let error = Error::corrupt("checksum of the header");
+        return Err(error.at_offset(crc_offset as u64).expected(expected, crc));
+    }
+    Ok(header)
+}
+
+/// Writes the magic, the version and, last, the checksum of a header that is otherwise filled.
+pub(crate) fn seal_header(header: &mut [u8], magic: [u8; 8]) {
+    header[0..8].copy_from_slice(&magic);
+    write_u32(header, 8, FORMAT_VERSION);
+    let crc_offset = header.len() - 4;
+    let crc = crc32fast::hash(&header[..crc_offset]);
+    write_u32(header, crc_offset, crc);
+}
+
 /// Reads a little-endian `u32`; the caller has checked the bounds.
 #[inline]
 pub(crate) fn read_u32(bytes: &[u8], offset_bytes: usize) -> u32 {

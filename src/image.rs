@@ -14,8 +14,8 @@ use crate::accounts::{
 use crate::adjacency::{EdgeList, SetsView, encode_sets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    FORMAT_VERSION, IMAGE_MAGIC, Identity, NO_SOURCE_POSITION, image_file_name, read_u32, read_u64,
-    write_u32, write_u64,
+    IMAGE_MAGIC, Identity, NO_SOURCE_POSITION, check_header, image_file_name, read_u32, read_u64,
+    seal_header, write_u32, write_u64,
 };
 use crate::storage::{Bytes, OutputFile, Storage};
 use crate::types::Counts;
@@ -24,7 +24,6 @@ use std::path::PathBuf;
 
 /// The header takes one page; sections start at multiples of it.
 pub(crate) const IMAGE_HEADER_BYTES: u64 = 4096;
-const HEADER_CRC_OFFSET: usize = IMAGE_HEADER_BYTES as usize - 4;
 const SECTION_TABLE_OFFSET: usize = 128;
 const SECTION_ENTRY_BYTES: usize = 24;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
@@ -117,8 +116,6 @@ impl ImageHeader {
 
     fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0u8; IMAGE_HEADER_BYTES as usize];
-        bytes[0..8].copy_from_slice(&IMAGE_MAGIC);
-        write_u32(&mut bytes, 8, FORMAT_VERSION);
         write_u32(&mut bytes, 12, IMAGE_HEADER_BYTES as u32);
         bytes[16..32].copy_from_slice(&self.identity.graph_id);
         bytes[32..48].copy_from_slice(&self.identity.key);
@@ -141,31 +138,12 @@ impl ImageHeader {
             write_u64(&mut bytes, at + 8, section.len_bytes);
             write_u32(&mut bytes, at + 16, section.crc);
         }
-        let crc = crc32fast::hash(&bytes[..HEADER_CRC_OFFSET]);
-        write_u32(&mut bytes, HEADER_CRC_OFFSET, crc);
+        seal_header(&mut bytes, IMAGE_MAGIC);
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Result<ImageHeader> {
-        let bytes = bytes.get(..IMAGE_HEADER_BYTES as usize).ok_or_else(|| {
-            Error::corrupt("the image is shorter than its header")
-                .expected(IMAGE_HEADER_BYTES, bytes.len())
-        })?;
-        if bytes[0..8] != IMAGE_MAGIC {
-            return Err(Error::corrupt("not an image: wrong magic").at_offset(0));
-        }
-        let version = read_u32(bytes, 8);
-        if version != FORMAT_VERSION {
-            return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
-                .at_offset(8)
-                .expected(FORMAT_VERSION, version));
-        }
-        let crc = read_u32(bytes, HEADER_CRC_OFFSET);
-        let expected = crc32fast::hash(&bytes[..HEADER_CRC_OFFSET]);
-        if crc != expected {
-            let error = Error::corrupt("checksum of the image header");
-            return Err(error.at_offset(HEADER_CRC_OFFSET as u64).expected(expected, crc));
-        }
+        let bytes = check_header(bytes, IMAGE_HEADER_BYTES, IMAGE_MAGIC)?;
         let source_position = read_u64(bytes, 56);
         let section = |number: usize| {
             let at = SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES;

@@ -7,10 +7,10 @@
 //! Every frame carries the highest sequence number known durable when it was written. That is
 //! what makes recovery decidable: see `recovery`.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::{
-    FORMAT_VERSION, LOG_MAGIC, NO_SOURCE_POSITION, log_file_name, read_u32, read_u64, write_u32,
-    write_u64,
+    LOG_MAGIC, NO_SOURCE_POSITION, check_header, log_file_name, read_u32, read_u64, seal_header,
+    write_u32, write_u64,
 };
 use crate::storage::{LogFile, LogSync, Storage};
 use std::sync::Arc;
@@ -53,38 +53,18 @@ impl SegmentHeader {
     /// The bytes of the header.
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
         let mut bytes = [0u8; SEGMENT_HEADER_BYTES as usize];
-        bytes[0..8].copy_from_slice(&LOG_MAGIC);
-        write_u32(&mut bytes, 8, FORMAT_VERSION);
         write_u32(&mut bytes, 12, self.previous_frame_count);
         bytes[16..32].copy_from_slice(&self.graph_id);
         write_u64(&mut bytes, 32, self.first_sequence);
         write_u64(&mut bytes, 40, self.segment_bytes);
         write_u64(&mut bytes, 48, self.durable_sequence);
-        let crc = crc32fast::hash(&bytes[..60]);
-        write_u32(&mut bytes, 60, crc);
+        seal_header(&mut bytes, LOG_MAGIC);
         bytes
     }
 
     /// Reads and checks the header at the start of a segment's bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader> {
-        let bytes = bytes.get(..SEGMENT_HEADER_BYTES as usize).ok_or_else(|| {
-            Error::corrupt("the segment is shorter than its header")
-                .expected(SEGMENT_HEADER_BYTES, bytes.len())
-        })?;
-        if bytes[0..8] != LOG_MAGIC {
-            return Err(Error::corrupt("not a log segment: wrong magic").at_offset(0));
-        }
-        let version = read_u32(bytes, 8);
-        if version != FORMAT_VERSION {
-            return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
-                .at_offset(8)
-                .expected(FORMAT_VERSION, version));
-        }
-        let (crc, expected) = (read_u32(bytes, 60), crc32fast::hash(&bytes[..60]));
-        if crc != expected {
-            let error = Error::corrupt("checksum of the segment header");
-            return Err(error.at_offset(60).expected(expected, crc));
-        }
+        let bytes = check_header(bytes, SEGMENT_HEADER_BYTES, LOG_MAGIC)?;
         Ok(SegmentHeader {
             graph_id: bytes[16..32].try_into().expect("sixteen bytes"),
             first_sequence: read_u64(bytes, 32),
