@@ -4,7 +4,7 @@
 //! ids. In a list without times the order is then a function of the ids, and takes no space.
 
 use super::{Commit, FollowGraph, Shared};
-use crate::accounts::{Accounts, INLINE_NAME_BYTES};
+use crate::accounts::{Accounts, BATCH, INLINE_NAME_BYTES};
 use crate::adjacency::EdgeList;
 use crate::edge_sorter::{Edge, EdgeSorter, SortedEdges};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub struct BulkLoad<'a> {
     _turn: LoadingTurn<'a>,
     memory_bytes: u64,
     self_follow_count: u64,
-    last_follower: Option<(String, u32)>,
+    waiting: Waiting,
 }
 
 /// What a bulk load did.
@@ -81,7 +81,7 @@ impl FollowGraph {
             _turn: turn,
             memory_bytes,
             self_follow_count: 0,
-            last_follower: None,
+            waiting: Waiting::default(),
         })
     }
 }
@@ -93,31 +93,42 @@ impl BulkLoad<'_> {
     /// # Errors
     ///
     /// `InvalidName`: nothing was added, and the load can go on. `DiskFull` or `Io` when spilling
-    /// fails: the load cannot go on.
+    /// this follow or one before it fails: the load cannot go on.
     pub fn add(&mut self, follower: &str, followed: &str, at: Option<u32>) -> Result<()> {
-        let known = self.last_follower.as_ref().filter(|(name, _)| name == follower);
-        let known = known.map(|(_, id)| *id);
-        if known.is_none() {
-            check_name(follower).map_err(|error| error.about(follower))?;
+        for name in [follower, followed] {
+            check_name(name).map_err(|error| error.about(name))?;
         }
-        check_name(followed).map_err(|error| error.about(followed))?;
-        let from = match known {
-            Some(id) => id,
-            None => self.intern(follower)?,
-        };
-        if known.is_none() {
-            self.last_follower = Some((follower.to_owned(), from));
-        }
-        if follower == followed {
-            self.self_follow_count += 1;
-            return Ok(());
-        }
-        let edge = Edge { from, to: self.intern(followed)?, at: at.unwrap_or(0) };
-        self.sorter.push(edge)
+        self.waiting.push(follower, followed, at.unwrap_or(0));
+        if self.waiting.follows.len() == WAITING_FOLLOWS { self.flush() } else { Ok(()) }
     }
 
-    fn intern(&mut self, name: &str) -> Result<u32> {
-        if let Some(id) = self.accounts.lookup(name) {
+    /// Gives the waiting names their ids and hands the follows to the sorter.
+    fn flush(&mut self) -> Result<()> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let names: Vec<&str> = waiting.names().collect();
+        let mut ids = [None; BATCH];
+        for (names, follows) in
+            names.chunks(BATCH).zip(waiting.follows.chunks(WAITING_FOLLOWS_PER_BATCH))
+        {
+            self.accounts.lookup_batch(names, &mut ids);
+            for (place, follow) in follows.iter().enumerate() {
+                let from = self.intern(names[2 * place], ids[2 * place])?;
+                let to = self.intern(names[2 * place + 1], ids[2 * place + 1])?;
+                if from == to {
+                    self.self_follow_count += 1;
+                } else {
+                    self.sorter.push(Edge { from, to, at: follow.at })?;
+                }
+            }
+        }
+        waiting.clear();
+        self.waiting = waiting;
+        Ok(())
+    }
+
+    /// The id of a name: found before, or given now. A name can come twice in one batch.
+    fn intern(&mut self, name: &str, found: Option<u32>) -> Result<u32> {
+        if let Some(id) = found.or_else(|| self.accounts.lookup(name)) {
             return Ok(id);
         }
         if !self.accounts.has_room() {
@@ -137,7 +148,8 @@ impl BulkLoad<'_> {
     ///
     /// `InvalidArgument` when the graph is no longer empty; `DiskFull`, `Io`, `AuditFailed`. The
     /// graph is as it was.
-    pub fn finish(self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
+    pub fn finish(mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
+        self.flush()?;
         let BulkLoad { shared, accounts, overflow_name_bytes, sorter, memory_bytes, .. } = self;
         let following = sorter.finish()?;
         let mut backward = EdgeSorter::new(shared.storage.as_ref(), "followers", memory_bytes);
@@ -206,6 +218,50 @@ impl LoadedEdges<'_> {
         }
         progress(done, entry_count);
         writer.finish(None)
+    }
+}
+
+/// How many follows of a load are looked up in step: each has two names.
+const WAITING_FOLLOWS_PER_BATCH: usize = BATCH / 2;
+/// How many follows wait to be looked up.
+const WAITING_FOLLOWS: usize = 8 * WAITING_FOLLOWS_PER_BATCH;
+
+/// Follows whose names wait to be looked up together, so that their cache misses overlap.
+#[derive(Default)]
+struct Waiting {
+    /// The names, one after the other without a gap.
+    text: String,
+    follows: Vec<WaitingFollow>,
+}
+
+struct WaitingFollow {
+    follower_bytes: usize,
+    followed_bytes: usize,
+    at: u32,
+}
+
+impl Waiting {
+    fn push(&mut self, follower: &str, followed: &str, at: u32) {
+        self.text.push_str(follower);
+        self.text.push_str(followed);
+        let (follower_bytes, followed_bytes) = (follower.len(), followed.len());
+        self.follows.push(WaitingFollow { follower_bytes, followed_bytes, at });
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let lengths =
+            self.follows.iter().flat_map(|follow| [follow.follower_bytes, follow.followed_bytes]);
+        let mut rest = self.text.as_str();
+        lengths.map(move |name_bytes| {
+            let (name, behind) = rest.split_at(name_bytes);
+            rest = behind;
+            name
+        })
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.follows.clear();
     }
 }
 
