@@ -183,32 +183,28 @@ impl Graph {
             return Err(Error::bare(ErrorKind::SelfFollow));
         }
         self.prefetch_lists(&[from, to]);
-        let (from_lists, to_lists) = (self.local_lists(from)?, self.local_lists(to)?);
-        let relation = match (from_lists, to_lists) {
-            (Some(lists), _) => Relation {
-                following: lists.following.contains(to),
-                followed_by: lists.followers.contains(to),
-            },
-            (None, Some(lists)) => Relation {
-                following: lists.followers.contains(from),
-                followed_by: lists.following.contains(from),
-            },
-            (None, None) => return Err(Error::bare(ErrorKind::ForeignAccount)),
-        };
-        Ok(Fit {
-            relation,
-            from_tie: from_lists.map(|lists| lists.following.next_tie(at)),
-            to_tie: to_lists.map(|lists| lists.followers.next_tie(at)),
-        })
+        let (from_local, to_local) = (self.is_local_end(from)?, self.is_local_end(to)?);
+        let mut fit = Fit::default();
+        if from_local {
+            let lists = self.lists(from)?;
+            fit.relation.following = lists.following.contains(to);
+            fit.relation.followed_by = lists.followers.contains(to);
+            fit.from_tie = Some(lists.following.next_tie(at));
+        }
+        if to_local {
+            let lists = self.lists(to)?;
+            if !from_local {
+                fit.relation.following = lists.followers.contains(from);
+                fit.relation.followed_by = lists.following.contains(from);
+            }
+            fit.to_tie = Some(lists.followers.next_tie(at));
+        }
+        if from_local || to_local { Ok(fit) } else { Err(Error::bare(ErrorKind::ForeignAccount)) }
     }
 
-    /// The lists of an account, `None` when it is foreign.
-    fn local_lists(&self, id: u32) -> Result<Option<Lists<'_>>> {
-        match self.lists(id) {
-            Ok(lists) => Ok(Some(lists)),
-            Err(error) if error.kind() == ErrorKind::ForeignAccount => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Whether an account, which must exist, has its lists here.
+    fn is_local_end(&self, id: u32) -> Result<bool> {
+        Ok(!self.live(id)?.is_foreign())
     }
 
     /// Applies a record that [`check`](Graph::check) accepted, with what it found.

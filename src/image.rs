@@ -256,22 +256,26 @@ impl Image {
         }
         let (start, end) = self.header.sets.range();
         let sets = &self.file[start..end];
-        usize::try_from(offset_bytes)
-            .ok()
-            .and_then(|start| sets.get(start..))
-            .ok_or_else(|| Error::corrupt("an account's sets lie outside the image"))
-            .and_then(SetsView::parse)
-            .and_then(|sets| {
-                // A list of more ids than there are would make its reader work without end.
-                let longest = sets.following.len().max(sets.followers.len());
-                if longest <= self.header.id_count {
-                    Ok(sets)
-                } else {
-                    let error = Error::corrupt("a list is longer than there are accounts");
-                    Err(error.expected(self.header.id_count, longest))
-                }
-            })
-            .map_err(|error| error.at_path(&self.path).at_offset(start as u64 + offset_bytes))
+        let sets = usize::try_from(offset_bytes).ok().and_then(|start| sets.get(start..));
+        let Some(sets) = sets else {
+            let error = Error::corrupt("an account's sets lie outside the image");
+            return Err(self.in_sets(error, offset_bytes));
+        };
+        match SetsView::parse(sets) {
+            Ok(sets) if sets.longest() <= self.header.id_count => Ok(sets),
+            // A list of more ids than there are would make its reader work without end.
+            Ok(sets) => {
+                let error = Error::corrupt("a list is longer than there are accounts")
+                    .expected(self.header.id_count, sets.longest());
+                Err(self.in_sets(error, offset_bytes))
+            }
+            Err(error) => Err(self.in_sets(error, offset_bytes)),
+        }
+    }
+
+    #[cold]
+    fn in_sets(&self, error: Error, offset_bytes: u64) -> Error {
+        error.at_path(&self.path).at_offset(self.header.sets.offset_bytes + offset_bytes)
     }
 
     /// Asks for the first cache line of sets.

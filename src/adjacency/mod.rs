@@ -130,11 +130,18 @@ impl<'a> SetsView<'a> {
     /// Finds the lists at the front of `bytes`, which may go on behind them.
     ///
     /// O(1): only the heads are read. `ErrorKind::Corrupt` when they cannot be what was written.
+    #[inline]
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<SetsView<'a>> {
         let mut reader = Reader::new(bytes);
         let following = ListView::parse(&mut reader)?;
         let followers = ListView::parse(&mut reader)?;
         Ok(SetsView { following, followers })
+    }
+
+    /// The length of the longer list.
+    #[inline]
+    pub(crate) fn longest(&self) -> u32 {
+        self.following.len.max(self.followers.len)
     }
 }
 

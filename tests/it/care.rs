@@ -3,7 +3,7 @@
 use crate::api::{TRIANGLE, counts, kind_of, quick};
 use crate::support::{HandClock, assert_equal, bytes_of, walk};
 use followgraph::testing::Model;
-use followgraph::{Durability, ErrorKind, FollowGraph, Mutation, Options};
+use followgraph::{Durability, ErrorKind, FollowGraph, Mutation, Options, Outcome};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,33 @@ fn a_write_returns_when_its_durability_says() {
     graph.follow("a", "c").unwrap();
     graph.checkpoint().unwrap();
     assert_eq!(behind(&graph), 0, "a checkpoint is on disk");
+}
+
+#[test]
+fn a_repeated_follow_returns_when_the_first_one_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new().durability(Durability::Always).create_missing_accounts(true);
+    let graph = options.open(dir.path()).unwrap();
+    let names: Vec<String> = (0..100).map(|number| format!("n{number}")).collect();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for name in &names {
+                graph.follow("a", name).unwrap();
+            }
+        });
+        for (name, sequence) in names.iter().zip(1..) {
+            // Readers see a commit before it is on disk: from then on a follow repeats it.
+            while !graph.relation("a", name).is_ok_and(|relation| relation.following) {
+                assert!(begin.elapsed() < Duration::from_mins(1), "{name} is never followed");
+                std::thread::yield_now();
+            }
+            assert_eq!(graph.follow("a", name).unwrap(), Outcome::Unchanged);
+            let durable_sequence = graph.stats().durable_sequence;
+            assert!(durable_sequence >= sequence, "{name}: {durable_sequence} of {sequence}");
+        }
+    });
+    assert_eq!(graph.stats().sequence, names.len() as u64, "one commit a name");
 }
 
 #[test]

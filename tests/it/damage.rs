@@ -103,6 +103,80 @@ fn no_run_of_random_bytes_in_an_image_panics_or_answers_wrong_behind_verifys_bac
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
+/// What a damaged image can say differently while all counts stay: the accounts' names, and the
+/// times of the follows, beside whom each account follows.
+#[derive(PartialEq)]
+struct Told {
+    names: Vec<String>,
+    followed: Vec<Vec<String>>,
+    times: Vec<Vec<u32>>,
+}
+
+fn told(graph: &FollowGraph) -> Told {
+    let lists = NAMES.map(|name| {
+        let list = graph.following(name, Page::first(100));
+        list.map_or_else(|_| Vec::new(), |list| list.entries)
+    });
+    let followed = lists.iter().map(|list| list.iter().map(|one| one.account.clone()).collect());
+    let times = lists.iter().map(|list| list.iter().map(|one| one.followed_at).collect());
+    Told {
+        names: graph.accounts(None, 100).into_iter().map(|(_, name)| name).collect(),
+        followed: followed.collect(),
+        times: times.collect(),
+    }
+}
+
+#[test]
+fn no_flipped_byte_of_an_image_gets_into_a_checkpoint_or_a_backup() {
+    let (dir, backups) = (quick_dir(), quick_dir());
+    imaged(dir.path());
+    let files = bytes_of(dir.path());
+    let right = told(&options().open(dir.path()).unwrap());
+    let images = files_of(dir.path(), "fgi");
+    let image = images.last().unwrap();
+    let (mut renamed_count, mut retimed_count) = (0, 0);
+    let mut complaints = Vec::new();
+    let is_looked_at = |place: &usize| files[image][*place] != 0 || place.is_multiple_of(61);
+    // Behind the header page, whose own checksum keeps everything else out.
+    for place in (4096..files[image].len()).filter(is_looked_at) {
+        let mut files = files.clone();
+        files.get_mut(image).unwrap()[place] ^= 1;
+        lay_out(dir.path(), &files);
+        let graph = match options().durability(Durability::Never).open(dir.path()) {
+            Ok(graph) => graph,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {place}: {error}");
+                continue;
+            }
+        };
+        let told = told(&graph);
+        let is_renamed = told.names != right.names;
+        let is_retimed = told.followed == right.followed && told.times != right.times;
+        renamed_count += usize::from(is_renamed);
+        retimed_count += usize::from(is_retimed);
+
+        let backup = backups.path().join("copy");
+        for refused in [graph.checkpoint(), graph.backup(&backup)] {
+            let is_right = refused.as_ref().is_err_and(|error| {
+                error.kind() == ErrorKind::Corrupt && error.path() == Some(&dir.path().join(image))
+            });
+            let what = format!("byte {place}, renames: {is_renamed}, retimes: {is_retimed}");
+            complaints.extend((!is_right).then(|| format!("{what}: {refused:?}")));
+        }
+        drop(graph);
+        let after = bytes_of(dir.path());
+        let stays = images.iter().all(|image| after.get(image) == files.get(image));
+        let is_new = files_of(dir.path(), "fgi") != images || !files_of(&backup, "fgi").is_empty();
+        if !stays || is_new {
+            complaints.push(format!("byte {place}: images came, went or changed"));
+            let _ = std::fs::remove_dir_all(&backup);
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    assert!(renamed_count > 0, "no byte of a name was flipped");
+    assert!(retimed_count > 0, "no byte of a time was flipped");
+}
+
 /// A frame with a right checksum around any payload.
 fn forged_frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();

@@ -103,6 +103,30 @@ impl Logged {
         logged
     }
 
+    /// The files of a graph that was closed behind two commits, so that frame 3 is the closing
+    /// one, opened again, and killed behind four more, whose frames are all of one length.
+    fn killed_after_a_close(durability: Durability) -> Logged {
+        let dir = quick_dir();
+        let open = || options().durability(durability).open(dir.path()).unwrap();
+        let mut model = Model::default();
+        model.creates_missing_accounts = true;
+        let mut states = vec![model.clone()];
+        let mut graph = open();
+        for name in ["b", "c", "d", "e", "f", "g"] {
+            if name == "d" {
+                drop(graph);
+                states.push(model.clone());
+                graph = open();
+            }
+            graph.follow("a", name).unwrap();
+            model.follow("a", name, 1000).unwrap();
+            states.push(model.clone());
+        }
+        let logged = Logged::read(dir.path(), states);
+        assert_eq!(logged.frames().len(), 7, "six commits and the closing frame");
+        logged
+    }
+
     fn read(dir: &Path, states: Vec<Model>) -> Logged {
         let segments = files_of(dir, "fgl");
         assert_eq!(segments.len(), 1);
@@ -296,6 +320,79 @@ fn garbage_behind_the_last_frame_is_cut_once() {
     check_opens_to(dir.path(), logged.state_of(6), true, "garbage behind the last frame");
 }
 
+#[test]
+fn commits_behind_a_lost_one_never_come_back() {
+    let logged = Logged::killed_after_a_close(Durability::Never);
+    let dir = quick_dir();
+    let all = logged.frames();
+    for lost in 3..6 {
+        let (start, _, end) = all[lost];
+        let mut damaged = logged.bytes().to_vec();
+        damaged[start..end].fill(0);
+        lay_out(dir.path(), &logged.with(damaged));
+        let graph = options().durability(Durability::Never).open(dir.path()).unwrap();
+        let recovery = graph.stats().recovery;
+        assert_eq!(recovery.replayed_frames, lost as u64, "frame {lost} lost: {recovery:?}");
+        assert_eq!(recovery.cut_frames, 7 - lost as u64, "frame {lost} lost: {recovery:?}");
+        let cut_bytes = recovery.cut_bytes as usize;
+        assert!((all[6].0 - start..=all[6].1 - start).contains(&cut_bytes), "{recovery:?}");
+        assert_equal(&graph, logged.state_of(lost), &NAMES);
+
+        // A commit of the same length ends where one of those that are gone began.
+        let mut state = logged.state_of(lost).clone();
+        graph.follow("a", "h").unwrap();
+        state.follow("a", "h", 1000).unwrap();
+        let killed = bytes_of(dir.path());
+        drop(graph);
+        assert_eq!(frames(&killed[&logged.segment])[..], all[..=lost], "frame {lost} lost");
+        lay_out(dir.path(), &killed);
+        let graph = options().open(dir.path()).unwrap();
+        let recovery = graph.stats().recovery;
+        assert_eq!(recovery.replayed_frames, lost as u64 + 1, "frame {lost} lost: {recovery:?}");
+        assert_eq!(recovery.cut_bytes, 0, "frame {lost} lost: {recovery:?}");
+        assert_equal(&graph, &state, &NAMES);
+        assert_verified(&graph, &state);
+    }
+}
+
+#[test]
+fn a_lost_commit_behind_a_closing_frame_is_corruption_where_it_was_acknowledged() {
+    let logged = Logged::killed_after_a_close(Durability::Always);
+    check_lost(&logged, 3..6);
+}
+
+#[test]
+fn a_lost_closing_frame_is_corruption_once_the_log_goes_on_behind_it() {
+    for durability in [Durability::Always, Durability::Never] {
+        check_lost(&Logged::killed_after_a_close(durability), 0..3);
+    }
+}
+
+/// Zeroes each of these frames: it is missed, with its place.
+fn check_lost(logged: &Logged, numbers: std::ops::Range<usize>) {
+    let dir = quick_dir();
+    for lost in numbers {
+        let (start, _, end) = logged.frames()[lost];
+        let mut damaged = logged.bytes().to_vec();
+        damaged[start..end].fill(0);
+        lay_out(dir.path(), &logged.with(damaged));
+        let what = format!("frame {lost} lost");
+        let file = Some(logged.segment.as_path());
+        let error = check_refused(dir.path(), ErrorKind::Corrupt, file, &what);
+        assert_eq!(error.offset_bytes(), Some(start as u64), "{what}: {error}");
+    }
+}
+
+#[test]
+fn opening_a_closed_graph_puts_its_closing_frame_on_disk_before_anything_relies_on_it() {
+    let logged = Logged::closed(Durability::Never, 4);
+    let dir = quick_dir();
+    lay_out(dir.path(), &logged.files);
+    let stats = options().durability(Durability::Never).open(dir.path()).unwrap().stats();
+    assert_eq!((stats.sequence, stats.durable_sequence), (5, 5));
+    assert_eq!(stats.sync_count, 1, "the closing frame is claimed durable, but was not synced");
+}
+
 /// A closed graph with at least four segments and no image of use, its files and its model.
 fn segmented(dir: &Path, seed: u64) -> Model {
     let graph = options().open(dir).unwrap();
@@ -358,8 +455,9 @@ fn damage_in_a_segment_that_is_not_the_last_is_never_cut() {
     }
 }
 
-#[test]
-fn a_torn_frame_that_was_never_synced_is_cut_with_all_that_came_after_it() {
+/// The files of 40 commits as a killed process leaves them that never synced, and the names of
+/// their segments, at least four.
+fn never_synced() -> (BTreeMap<PathBuf, Vec<u8>>, Vec<PathBuf>) {
     let dir = quick_dir();
     let graph = options().durability(Durability::Never).open(dir.path()).unwrap();
     let flood = [Mutation::unfollow("a", "b"), Mutation::follow("a", "b")];
@@ -369,9 +467,65 @@ fn a_torn_frame_that_was_never_synced_is_cut_with_all_that_came_after_it() {
         batch.push(Mutation::follow("a", &fresh));
         graph.apply(&batch).unwrap();
     }
-    let files = bytes_of(dir.path());
-    let segments = files_of(dir.path(), "fgl");
-    assert!(segments.len() >= 3, "{segments:?}");
+    let (files, segments) = (bytes_of(dir.path()), files_of(dir.path(), "fgl"));
+    assert!(segments.len() >= 4, "{segments:?}");
+    (files, segments)
+}
+
+#[test]
+fn a_missing_segment_is_an_error_also_where_nothing_was_synced() {
+    let dir = quick_dir();
+    let (files, segments) = never_synced();
+    let last = segments.len() - 1;
+    let gaps = (0..last).map(|first| first..first + 1).chain([0..2, 1..3, 1..last]);
+    for gap in gaps {
+        let mut files = files.clone();
+        for missing in &segments[gap.clone()] {
+            files.remove(missing);
+        }
+        lay_out(dir.path(), &files);
+        let behind = Some(segments[gap.end].as_path());
+        let what = format!("without segments {gap:?}");
+        check_refused(dir.path(), ErrorKind::Corrupt, behind, &what);
+    }
+}
+
+#[test]
+fn a_segment_that_begins_before_its_predecessor_ends_is_refused() {
+    // Two histories of one graph, which part behind frame 3: one goes on in a new segment.
+    let common = Logged::killed(Durability::Never, 3);
+    let (here, there) = (quick_dir(), quick_dir());
+    lay_out(there.path(), &common.files);
+    let graph = options().durability(Durability::Never).open(there.path()).unwrap();
+    let flood = [Mutation::unfollow("a", "b"), Mutation::follow("a", "b")];
+    let flood: Vec<Mutation<'_>> = flood.into_iter().cycle().take(8000).collect();
+    graph.apply(&flood).unwrap();
+    let files_there = bytes_of(there.path());
+    drop(graph);
+    let next = PathBuf::from("log-0000000000000004.fgl");
+    assert!(files_there.contains_key(&next), "{:?}", files_there.keys());
+
+    for commit_count in 1..4 {
+        lay_out(here.path(), &common.files);
+        let graph = options().durability(Durability::Never).open(here.path()).unwrap();
+        for number in 0..commit_count {
+            graph.follow("a", &format!("fresh{number}")).unwrap();
+        }
+        let mut files = bytes_of(here.path());
+        drop(graph);
+        let offset_bytes = frames(&files[&common.segment])[3].0 as u64;
+        files.insert(next.clone(), files_there[&next].clone());
+        lay_out(here.path(), &files);
+        let what = format!("{commit_count} frames too many");
+        let file = Some(common.segment.as_path());
+        let error = check_refused(here.path(), ErrorKind::Corrupt, file, &what);
+        assert_eq!(error.offset_bytes(), Some(offset_bytes), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_torn_frame_that_was_never_synced_is_cut_with_all_that_came_after_it() {
+    let (files, segments) = never_synced();
     let frames = frames(&files[&segments[0]]);
     let mut damaged = files.clone();
     let (start, ..) = frames[frames.len() - 1];
@@ -414,6 +568,33 @@ fn a_whole_frame_out_of_sequence_is_corrupt() {
     lay_out(dir.path(), &logged.with(skipped));
     let error = check_refused(dir.path(), ErrorKind::Corrupt, file, "the first frame gone");
     assert_eq!(error.offset_bytes(), Some(first as u64), "{error}");
+}
+
+#[test]
+fn frames_that_changed_places_or_were_repeated_are_corrupt_and_not_torn() {
+    // Nothing was synced, so nothing but the sequence numbers speaks against a torn tail.
+    let logged = Logged::killed(Durability::Never, 6);
+    let dir = quick_dir();
+    let frames = logged.frames();
+    let whole = logged.bytes();
+    let check = |bytes: Vec<u8>, place: usize, what: &str| {
+        assert_eq!(bytes.len(), whole.len());
+        lay_out(dir.path(), &logged.with(bytes));
+        let file = Some(logged.segment.as_path());
+        let error = check_refused(dir.path(), ErrorKind::Corrupt, file, what);
+        assert_eq!(error.offset_bytes(), Some(place as u64), "{what}: {error}");
+    };
+    for (number, (start, _, end)) in frames.iter().enumerate() {
+        let frame = &whole[*start..*end];
+        let mut repeated = [&whole[..*end], frame, &whole[*end..]].concat();
+        repeated.truncate(whole.len());
+        check(repeated, *end, &format!("frame {number} twice"));
+        if let Some((next_start, _, next_end)) = frames.get(number + 1) {
+            let next = &whole[*next_start..*next_end];
+            let swapped = [&whole[..*start], next, frame, &whole[*next_end..]].concat();
+            check(swapped, *start, &format!("frame {number} and the next swapped"));
+        }
+    }
 }
 
 #[test]
