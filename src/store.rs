@@ -214,9 +214,11 @@ impl Store {
         extents
     }
 
-    /// Disk space of all segments.
+    /// Disk space of all segments, as the directory has it. 0 when it cannot be read.
     pub(crate) fn allocated_bytes(&self) -> u64 {
-        self.segments.iter().map(|extent| extent.allocated_bytes).sum()
+        let is_log = |name: &str| matches!(file_kind(name), FileKind::Log(_));
+        let files = self.storage.list().unwrap_or_default();
+        files.iter().filter(|(name, _)| is_log(name)).map(|(_, len_bytes)| len_bytes).sum()
     }
 
     /// Handles that make the segments behind the image durable, the active one last.
