@@ -52,12 +52,12 @@ impl Floor {
     pub(crate) fn new(names: &[String], naive: &Naive) -> Floor {
         let records: Vec<Record> =
             names.iter().zip(&naive.accounts).map(|(name, account)| account.record(name)).collect();
-        let mut floor = Floor { slots: vec![0; names.len() * 2 + 1], records };
+        let mut floor = Floor { slots: vec![0; names.len() * 2], records };
         for (id, name) in names.iter().enumerate() {
             let hash = hash(name);
             let mut slot = floor.home(hash);
             while floor.slots[slot] != 0 {
-                slot = (slot + 1) % floor.slots.len();
+                slot = floor.after(slot);
             }
             floor.slots[slot] = (hash & 0xffff_ffff) << 32 | (id as u64 + 1);
         }
@@ -66,6 +66,10 @@ impl Floor {
 
     fn home(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    fn after(&self, slot: usize) -> usize {
+        if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
     }
 
     /// The counts of many accounts, `None` for an unknown name.
@@ -101,7 +105,7 @@ impl Floor {
                     return Some(record.counts());
                 }
             }
-            place = (place + 1) % self.slots.len();
+            place = self.after(place);
             slot = self.slots[place];
         }
         None
