@@ -56,6 +56,23 @@ enum Side {
 /// How many names of known followers a result carries.
 const KNOWN_FOLLOWER_NAMES: usize = 3;
 
+/// A viewer who follows at most so many gets a bitmap of them: it costs one pass over the list.
+const VIEWER_BITMAP_MAX: u32 = 1 << 16;
+/// A list this many times longer than the viewer's is asked for each account the viewer follows.
+const VIEWER_PROBE_RATIO: u32 = 8;
+
+/// Whom an account follows, to be intersected with many lists.
+pub(crate) struct Viewer<'a> {
+    following: Neighbors<'a>,
+    bitmap: Option<RoaringBitmap>,
+}
+
+fn keep_first(first: &mut Vec<u32>, id: u32) {
+    if first.len() < KNOWN_FOLLOWER_NAMES {
+        first.push(id);
+    }
+}
+
 /// The most entries one step of a filtered list looks at before it lets others have the lock.
 const PAGE_SCAN_MAX: usize = 4096;
 
@@ -521,16 +538,35 @@ impl Graph {
         Ok(None)
     }
 
-    /// Of those `viewer` follows, who follows `target`.
-    pub(crate) fn known_followers(&self, viewer: u32, target: u32) -> Result<KnownFollowers> {
-        let (following, followers) = (self.lists(viewer)?.following, self.lists(target)?.followers);
-        let count = following.intersection_len(&followers);
-        let first = following
-            .intersection(&followers)
-            .take(KNOWN_FOLLOWER_NAMES)
-            .map(|id| self.name(id).map(str::to_owned))
-            .collect::<Result<Vec<String>>>()?;
-        Ok(KnownFollowers { count: count as u32, first })
+    /// Whom an account follows, ready to be intersected with many lists.
+    pub(crate) fn viewer(&self, id: u32) -> Result<Viewer<'_>> {
+        let following = self.lists(id)?.following;
+        let is_small = following.len() <= VIEWER_BITMAP_MAX;
+        Ok(Viewer { following, bitmap: is_small.then(|| following.iter().collect()) })
+    }
+
+    /// Of those a viewer follows, who follows `target`.
+    pub(crate) fn known_followers(
+        &self,
+        viewer: &Viewer<'_>,
+        target: u32,
+    ) -> Result<KnownFollowers> {
+        let followers = self.lists(target)?.followers;
+        let is_short = followers.len() / VIEWER_PROBE_RATIO <= viewer.following.len();
+        let mut first = Vec::new();
+        let count = match &viewer.bitmap {
+            // The viewer's list is read once for all targets, and each short list once.
+            Some(bitmap) if is_short => {
+                let known = followers.iter().filter(|&id| bitmap.contains(id));
+                known.inspect(|&id| keep_first(&mut first, id)).count() as u64
+            }
+            _ => {
+                first.extend(viewer.following.intersection(&followers).take(KNOWN_FOLLOWER_NAMES));
+                viewer.following.intersection_len(&followers)
+            }
+        };
+        let names = first.into_iter().map(|id| self.name(id).map(str::to_owned));
+        Ok(KnownFollowers { count: count as u32, first: names.collect::<Result<_>>()? })
     }
 
     /// Asks for the memory that the lists of these accounts begin at, all at once: what would be

@@ -328,13 +328,12 @@ impl FollowGraph {
         targets: &[S],
     ) -> Result<Vec<Result<KnownFollowers>>> {
         let graph = self.shared.state.read();
-        let viewer = graph.resolve(viewer)?;
-        graph.lists(viewer)?;
+        let viewer = graph.viewer(graph.resolve(viewer)?)?;
         let ids: Vec<Result<u32>> =
             targets.iter().map(|target| graph.resolve(target.as_ref())).collect();
         let found: Vec<u32> = ids.iter().flatten().copied().collect();
         graph.prefetch_lists(&found);
-        let answer = |id: Result<u32>| graph.known_followers(viewer, id?);
+        let answer = |id: Result<u32>| graph.known_followers(&viewer, id?);
         Ok(ids.into_iter().map(answer).collect())
     }
 }
