@@ -304,7 +304,8 @@ impl FollowGraph {
     /// For each target: of the accounts `viewer` follows, how many follow the target, and the
     /// names of the first few. All at one moment.
     ///
-    /// Cost: an intersection of two sets for each target, at most linear in the smaller one.
+    /// Cost: one pass over whom the viewer follows, then for each target a pass over its followers
+    /// or, where those are many more, a membership test for each account the viewer follows.
     ///
     /// # Errors
     ///
