@@ -275,6 +275,15 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`unfollow`](FollowGraph::unfollow).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let (alice, bob) = (graph.account_id("alice")?, graph.account_id("bob")?);
+    /// graph.unfollow_by_id(alice, bob)?;
+    /// assert_eq!(graph.counts_by_id(bob)?.followers, 0);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn unfollow_by_id(&self, follower: AccountId, followed: AccountId) -> Result<Outcome> {
         self.apply_one(Mutation::unfollow_by_id(follower, followed))
     }
@@ -328,6 +337,14 @@ impl FollowGraph {
     }
 
     /// The position the last [`apply_from_source`](FollowGraph::apply_from_source) stored.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// assert_eq!(graph.source_position(), None);
+    /// graph.apply_from_source(7, &[])?;
+    /// assert_eq!(graph.source_position(), Some(7));
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn source_position(&self) -> Option<u64> {
         self.shared.state.read().position().source_position
     }
@@ -337,6 +354,14 @@ impl FollowGraph {
     /// # Errors
     ///
     /// `Latched` when a sync failed.
+    ///
+    /// ```
+    /// let graph = followgraph::FollowGraph::in_memory();
+    /// graph.add_account("alice")?;
+    /// graph.sync()?;
+    /// assert_eq!(graph.stats().durable_sequence, graph.stats().sequence);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn sync(&self) -> Result<()> {
         self.shared.sync.wait_for_all()
     }

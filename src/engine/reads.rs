@@ -34,6 +34,14 @@ impl FollowGraph {
     /// # Errors
     ///
     /// `UnknownAccount`.
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let bob = graph.account_id("bob")?;
+    /// assert_eq!(graph.account_name(bob)?, "bob");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn account_name(&self, id: AccountId) -> Result<String> {
         self.shared.state.read().name(id.0).map(str::to_owned)
     }
@@ -84,6 +92,14 @@ impl FollowGraph {
     /// # Errors
     ///
     /// `UnknownAccount`, `ForeignAccount`.
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let bob = graph.account_id("bob")?;
+    /// assert_eq!(graph.counts_by_id(bob)?.followers, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn counts_by_id(&self, id: AccountId) -> Result<Counts> {
         self.shared.state.read().counts(id.0)
     }
@@ -128,6 +144,15 @@ impl FollowGraph {
     }
 
     /// [`batch_counts`](FollowGraph::batch_counts) for callers that keep ids.
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let ids = [graph.account_id("alice")?, graph.account_id("bob")?];
+    /// let results = graph.batch_counts_by_id(&ids);
+    /// assert_eq!(results[1].as_ref().unwrap().followers, 1);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn batch_counts_by_id(&self, ids: &[AccountId]) -> Vec<Result<Counts>> {
         let graph = self.shared.state.read();
         for id in ids {
@@ -166,6 +191,14 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`relation`](FollowGraph::relation).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let (alice, bob) = (graph.account_id("alice")?, graph.account_id("bob")?);
+    /// assert!(graph.relation_by_id(alice, bob)?.following);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn relation_by_id(&self, id: AccountId, other: AccountId) -> Result<Relation> {
         relation(&self.shared.state.read(), id.0, other.0)
     }
@@ -226,6 +259,14 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`followers`](FollowGraph::followers).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let page = followgraph::Page::first(100);
+    /// assert_eq!(graph.following("alice", page)?.entries[0].account, "bob");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn following(&self, name: &str, page: Page) -> Result<List> {
         self.list(self.account_id(name)?, ListKind::Following, page)
     }
@@ -238,6 +279,15 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`followers`](FollowGraph::followers).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// graph.follow("bob", "alice")?;
+    /// let page = followgraph::Page::first(100);
+    /// assert_eq!(graph.mutuals("alice", page)?.entries[0].account, "bob");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn mutuals(&self, name: &str, page: Page) -> Result<List> {
         self.list(self.account_id(name)?, ListKind::Mutual, page)
     }
@@ -247,6 +297,15 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`followers`](FollowGraph::followers).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let page = followgraph::Page::first(100);
+    /// let id = graph.account_id("bob")?;
+    /// assert_eq!(graph.followers_by_id(id, page)?.entries[0].account, "alice");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn followers_by_id(&self, id: AccountId, page: Page) -> Result<List> {
         self.list(id, ListKind::Followers, page)
     }
@@ -256,6 +315,15 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`followers`](FollowGraph::followers).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let page = followgraph::Page::first(100);
+    /// let id = graph.account_id("alice")?;
+    /// assert_eq!(graph.following_by_id(id, page)?.entries[0].account, "bob");
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn following_by_id(&self, id: AccountId, page: Page) -> Result<List> {
         self.list(id, ListKind::Following, page)
     }
@@ -265,6 +333,15 @@ impl FollowGraph {
     /// # Errors
     ///
     /// As [`followers`](FollowGraph::followers).
+    ///
+    /// ```
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let page = followgraph::Page::first(100);
+    /// let id = graph.account_id("alice")?;
+    /// assert!(graph.mutuals_by_id(id, page)?.entries.is_empty());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
     pub fn mutuals_by_id(&self, id: AccountId, page: Page) -> Result<List> {
         self.list(id, ListKind::Mutual, page)
     }
