@@ -338,10 +338,8 @@ impl Graph {
 
     fn unlink_end(&mut self, id: u32, side: Side, other: u32, back: bool) {
         let delta = self.list_delta(id, side);
-        match delta.state(other) {
-            EdgeState::Untouched => delta.remove(other, true),
-            EdgeState::Added => delta.remove(other, false),
-            EdgeState::Removed => {}
+        if delta.state(other) != EdgeState::Removed {
+            delta.remove(other);
         }
         self.change_counts(id, side, back, -1);
     }

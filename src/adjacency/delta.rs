@@ -87,16 +87,15 @@ impl ListDelta {
         }
     }
 
-    /// Removes an edge from a list that contains it now; `in_image` when the image has an edge of
-    /// this id, be it this one or an older one that was removed before.
-    pub(crate) fn remove(&mut self, id: u32, in_image: bool) {
+    /// Removes an edge from a list that contains it now: an added one goes, one of the image is
+    /// hidden.
+    pub(crate) fn remove(&mut self, id: u32) {
         debug_assert!(self.state(id) != EdgeState::Removed, "an edge is removed once");
         match &mut self.changes {
             Changes::Large(large) => {
                 if let Some((at, tie)) = large.added.remove(&id) {
                     large.by_key.remove(&EdgeKey { at, tie, id });
                 } else if large.hidden.insert(id) {
-                    debug_assert!(in_image, "only the image can have an untouched edge");
                     large.hidden_len += 1;
                 }
             }
@@ -104,7 +103,6 @@ impl ListDelta {
                 Ok(found) if found.is_hidden => found.is_added = false,
                 Ok(_) => self.forget(id),
                 Err(place) => {
-                    debug_assert!(in_image, "only the image can have an untouched edge");
                     let key = EdgeKey { at: 0, tie: 0, id };
                     self.insert(place, Change { key, is_added: false, is_hidden: true });
                 }

@@ -267,9 +267,9 @@ impl Account {
     fn toggle(&mut self, id: u32, at: u32) {
         if self.model.remove(&id).is_some() {
             let in_image = self.view().contains(id);
-            self.delta.remove(id, in_image);
-            let in_image = if in_image { EdgeState::Removed } else { EdgeState::Untouched };
-            assert_eq!(self.delta.state(id), in_image);
+            self.delta.remove(id);
+            let left = if in_image { EdgeState::Removed } else { EdgeState::Untouched };
+            assert_eq!(self.delta.state(id), left);
             return;
         }
         let tie = self.now().next_tie(at);
@@ -526,11 +526,11 @@ fn a_delta_stays_small_in_memory() {
     let mut delta = ListDelta::default();
     delta.add(EdgeKey { at: 1, tie: 0, id: 5 });
     assert_eq!(delta.heap_bytes(), 0);
-    delta.remove(5, false);
+    delta.remove(5);
     assert!(delta.is_empty());
     (0..=delta::DELTA_SMALL_MAX as u32).for_each(|id| delta.add(EdgeKey { at: 1, tie: id, id }));
     assert_eq!(delta.added_len() as usize, delta::DELTA_SMALL_MAX + 1);
-    (0..=delta::DELTA_SMALL_MAX as u32).for_each(|id| delta.remove(id, false));
+    (0..=delta::DELTA_SMALL_MAX as u32).for_each(|id| delta.remove(id));
     assert!(delta.is_empty());
     assert_eq!(delta.max_tie(1), None);
 }
