@@ -8,6 +8,7 @@
 //! of the keyed hash, so a wrong slot almost never touches a wrong record. Looking one name up is
 //! one hash, one bucket and one record: two cache misses, which a batch overlaps.
 
+use crate::chunks::Chunks;
 use crate::format::{ACCOUNT_COUNT_MAX, Identity, read_u32, read_u64, write_u32, write_u64};
 use crate::storage::{Bytes, PrivateBytes, prefetch};
 use crate::types::Counts;
@@ -223,9 +224,6 @@ pub(crate) mod index {
     }
 }
 
-/// New records are kept in chunks, so that growing never copies what is there.
-const CHUNK_RECORDS: usize = 4096;
-
 /// All accounts: those of the image and those added since.
 pub(crate) struct Accounts {
     identity: Identity,
@@ -234,7 +232,7 @@ pub(crate) struct Accounts {
     image_index: Bytes,
     image_index_range: (usize, usize),
     image_names: (usize, usize),
-    new_records: Vec<Vec<AccountRecord>>,
+    new_records: Chunks<AccountRecord>,
     new_hashes: Vec<u64>,
     new_index: Vec<u8>,
     new_names: Vec<u8>,
@@ -262,7 +260,7 @@ impl Accounts {
             image_index: file,
             image_index_range: index_range,
             image_names: name_range,
-            new_records: Vec::new(),
+            new_records: Chunks::new(),
             new_hashes: Vec::new(),
             new_index: Vec::new(),
             new_names: Vec::new(),
@@ -293,9 +291,7 @@ impl Accounts {
             let start = id as usize * RECORD_BYTES;
             self.image_records.get(start..start + RECORD_BYTES)
         } else {
-            let new = (id - self.image_count) as usize;
-            let chunk = self.new_records.get(new / CHUNK_RECORDS)?;
-            Some(&chunk.get(new % CHUNK_RECORDS)?.0)
+            Some(&self.new_records.get((id - self.image_count) as usize)?.0)
         }
     }
 
@@ -306,8 +302,8 @@ impl Accounts {
             let start = id as usize * RECORD_BYTES;
             &mut self.image_records[start..start + RECORD_BYTES]
         } else {
-            let new = (id - self.image_count) as usize;
-            &mut self.new_records[new / CHUNK_RECORDS][new % CHUNK_RECORDS].0
+            let new = self.new_records.get_mut((id - self.image_count) as usize);
+            &mut new.expect("the id was given").0
         }
     }
 
@@ -426,11 +422,7 @@ impl Accounts {
         if name.len() > INLINE_NAME_BYTES {
             self.new_names.extend_from_slice(name.as_bytes());
         }
-        if self.new_hashes.len().is_multiple_of(CHUNK_RECORDS) {
-            self.new_records.push(Vec::with_capacity(CHUNK_RECORDS));
-        }
-        let chunk = self.new_records.last_mut().expect("a chunk was just pushed if none had room");
-        chunk.push(record);
+        self.new_records.push(record);
         self.new_hashes.push(hash);
         self.make_room_in_new_index();
         index::insert(&mut self.new_index, hash, id);
@@ -463,7 +455,7 @@ impl Accounts {
 
     /// Bytes on the heap for what was added since the image.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.new_records.len() * CHUNK_RECORDS * RECORD_BYTES
+        self.new_records.heap_bytes()
             + self.new_hashes.capacity() * 8
             + self.new_index.len()
             + self.new_names.capacity()

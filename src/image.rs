@@ -26,6 +26,7 @@ use std::path::PathBuf;
 pub(crate) const IMAGE_HEADER_BYTES: u64 = 4096;
 const SECTION_TABLE_OFFSET: usize = 128;
 const SECTION_ENTRY_BYTES: usize = 24;
+const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SECTION_ENTRY_BYTES;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
 const SETS_START: u64 = 8;
 
@@ -91,6 +92,8 @@ pub(crate) struct ImageHeader {
     pub(crate) id_count: u32,
     /// What was counted when it was written.
     pub(crate) totals: Totals,
+    /// The time of its newest follow: one that is newer comes first in every list of the image.
+    pub(crate) newest_at: u32,
     /// The 64-byte account records.
     pub(crate) records: Section,
     /// The name index.
@@ -138,6 +141,7 @@ impl ImageHeader {
             write_u64(&mut bytes, at + 8, section.len_bytes);
             write_u32(&mut bytes, at + 16, section.crc);
         }
+        write_u32(&mut bytes, NEWEST_AT_OFFSET, self.newest_at);
         seal_header(&mut bytes, IMAGE_MAGIC);
         bytes
     }
@@ -174,6 +178,7 @@ impl ImageHeader {
                 following_fingerprint: read_u64(bytes, 112),
                 follower_fingerprint: read_u64(bytes, 120),
             },
+            newest_at: read_u32(bytes, NEWEST_AT_OFFSET),
             records: section(0),
             index: section(1),
             names: section(2),
@@ -271,6 +276,15 @@ impl Image {
             }
             Err(error) => Err(self.in_sets(error, offset_bytes)),
         }
+    }
+
+    /// Whether a time of a list may be: none is newer than the header says.
+    pub(crate) fn check_newest(&self, at: u32) -> Result<()> {
+        if at <= self.header.newest_at {
+            return Ok(());
+        }
+        let error = Error::corrupt("a follow is newer than the newest of the image");
+        Err(error.at_path(&self.path).expected(format!("{} at most", self.header.newest_at), at))
     }
 
     #[cold]
@@ -393,6 +407,7 @@ pub(crate) struct ImageWriter<'a> {
     sets: SectionWriter,
     index: Vec<u8>,
     totals: Totals,
+    newest_at: u32,
     next_id: u32,
 }
 
@@ -413,6 +428,7 @@ impl<'a> ImageWriter<'a> {
             sets: SectionWriter::new(sets_offset),
             index: vec![0; index_bytes as usize],
             totals: Totals::default(),
+            newest_at: 0,
             next_id: 0,
             plan,
         };
@@ -488,6 +504,8 @@ impl<'a> ImageWriter<'a> {
         totals.following_entries += following.ids.len() as u64;
         totals.follower_entries += followers.ids.len() as u64;
         totals.mutual_sum += mutual;
+        let newest = following.at.iter().chain(&followers.at).copied().max();
+        self.newest_at = self.newest_at.max(newest.unwrap_or(0));
         Counts {
             followers: followers.ids.len() as u32,
             following: following.ids.len() as u32,
@@ -512,6 +530,7 @@ impl<'a> ImageWriter<'a> {
             position: self.plan.position,
             id_count: self.plan.id_count,
             totals: self.totals,
+            newest_at: self.newest_at,
             records: self.records.finish(file)?,
             index: index_writer.finish(file)?,
             names: self.names.finish(file)?,

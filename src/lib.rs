@@ -94,6 +94,7 @@
 
 mod accounts;
 mod adjacency;
+mod chunks;
 mod edge_sorter;
 mod engine;
 mod error;

@@ -23,7 +23,9 @@
 use crate::error::{Error, Result};
 use crate::format::log_file_name;
 use crate::graph::Graph;
-use crate::log::{FRAME_HEADER_BYTES, Found, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan};
+use crate::log::{
+    FRAME_HEADER_BYTES, Found, Frame, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan,
+};
 use crate::storage::{Bytes, Storage};
 use crate::types::Recovery;
 
@@ -182,6 +184,7 @@ pub(crate) fn replay(
     let mut recovery = Recovery::default();
     let LogPlace { segment: mut number, mut offset_bytes, mut closed, .. } = start;
     let mut expected = start.sequence;
+    let mut ready = ReadyFrames::default();
     loop {
         let segment = &segments[number];
         let found = examine(&segment.bytes, offset_bytes);
@@ -196,7 +199,14 @@ pub(crate) fn replay(
             let path = storage.path(&log_file_name(segment.header.first_sequence));
             error.at_path(&path).at_offset(offset_bytes)
         };
-        match decide(look(segments, place(0), found)) {
+        let row = decide(look(segments, place(0), found));
+        if row != Row::A || ready.frames.len() == READY_FRAMES_MAX {
+            ready.replay(graph, &mut recovery).map_err(|(error, offset_bytes)| {
+                let path = storage.path(&log_file_name(segment.header.first_sequence));
+                error.at_path(&path).at_offset(offset_bytes)
+            })?;
+        }
+        match row {
             Row::A => {
                 let Found::Whole(frame) = found else { unreachable!("row A is a whole frame") };
                 if segments
@@ -206,10 +216,7 @@ pub(crate) fn replay(
                     let message = "the next log segment begins before this one ends";
                     return Err(here(Error::corrupt(message)));
                 }
-                if expected > graph.position().sequence {
-                    recovery.replayed_records += graph.replay(&frame).map_err(here)?;
-                    recovery.replayed_frames += 1;
-                }
+                ready.frames.push((frame, offset_bytes));
                 expected += 1;
                 offset_bytes += frame.frame_bytes;
                 closed = frame.is_closing();
@@ -232,6 +239,35 @@ pub(crate) fn replay(
                 return Ok((place(cut.end_bytes), recovery));
             }
         }
+    }
+}
+
+/// How many frames are collected before they are replayed.
+const READY_FRAMES_MAX: usize = 16;
+
+/// Whole frames of one segment that come next, with their offsets. They are replayed a few at a
+/// time, so that the memory the later ones need is on its way while the first are applied.
+#[derive(Default)]
+struct ReadyFrames<'a> {
+    frames: Vec<(Frame<'a>, u64)>,
+}
+
+impl ReadyFrames<'_> {
+    /// Replays those the graph does not have yet. An error comes with the offset of its frame.
+    fn replay(
+        &mut self,
+        graph: &mut Graph,
+        recovery: &mut Recovery,
+    ) -> std::result::Result<(), (Error, u64)> {
+        graph.prefetch_frames(self.frames.iter().map(|(frame, _)| frame));
+        for (frame, offset_bytes) in self.frames.drain(..) {
+            if frame.sequence > graph.position().sequence {
+                let records = graph.replay(&frame).map_err(|error| (error, offset_bytes))?;
+                recovery.replayed_records += records;
+                recovery.replayed_frames += 1;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -70,15 +70,18 @@ struct Large {
 }
 
 impl ListDelta {
-    /// Adds an edge to a list that does not contain it now.
+    /// Adds an edge to a list that does not contain it now. One that was added already stays as it
+    /// is.
     pub(crate) fn add(&mut self, key: EdgeKey) {
-        debug_assert!(self.state(key.id) != EdgeState::Added, "an edge is added once");
         match &mut self.changes {
             Changes::Large(large) => {
-                large.added.insert(key.id, (key.at, key.tie));
-                large.by_key.insert(key);
+                if let btree_map::Entry::Vacant(place) = large.added.entry(key.id) {
+                    place.insert((key.at, key.tie));
+                    large.by_key.insert(key);
+                }
             }
             Changes::None | Changes::One(_) | Changes::Small(_) => match self.find_mut(key.id) {
+                Ok(found) if found.is_added => {}
                 Ok(found) => (found.key, found.is_added) = (key, true),
                 Err(place) => {
                     self.insert(place, Change { key, is_added: true, is_hidden: false });
@@ -88,9 +91,8 @@ impl ListDelta {
     }
 
     /// Removes an edge from a list that contains it now: an added one goes, one of the image is
-    /// hidden.
+    /// hidden. One that was removed already stays so.
     pub(crate) fn remove(&mut self, id: u32) {
-        debug_assert!(self.state(id) != EdgeState::Removed, "an edge is removed once");
         match &mut self.changes {
             Changes::Large(large) => {
                 if let Some((at, tie)) = large.added.remove(&id) {
@@ -178,6 +180,11 @@ impl ListDelta {
             View::Small(changes) => find(changes, id).is_ok_and(|found| changes[found].is_hidden),
             View::Large(large) => large.hidden.contains(id),
         }
+    }
+
+    /// The tie of an edge that is added at this time, where the image has nothing as new.
+    pub(crate) fn next_tie(&self, at: u32) -> u32 {
+        self.max_tie(at).map_or(0, |largest| largest.saturating_add(1))
     }
 
     /// The largest tie among the added edges of this time.

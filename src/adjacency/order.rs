@@ -280,10 +280,14 @@ impl<'a> OrderView<'a> {
         Newest { order: *self, set: *set, times, rank, ids: None }
     }
 
+    /// The time of the newest edge; 0 where there is none.
+    pub(super) fn newest_at(&self) -> u32 {
+        if self.stored == 0 { self.implied_at } else { self.newest_at }
+    }
+
     /// The largest tie among the edges of this time; O(1) when every edge is older.
     pub(super) fn max_tie(&self, at: u32, set: &SetView<'a>) -> Option<u32> {
-        let newest_at = if self.stored == 0 { self.implied_at } else { self.newest_at };
-        if self.len == 0 || newest_at < at {
+        if self.len == 0 || self.newest_at() < at {
             return None;
         }
         // All keys of the time and older ones are below the lowest key of the second after it.

@@ -19,12 +19,9 @@ const BITSET_WORDS: u32 = 1_024;
 pub(super) struct RoaringView<'a> {
     portable: &'a [u8],
     ends: &'a [u8],
-    run_flags: &'a [u8],
-    descriptors: &'a [u8],
-    offsets: &'a [u8],
-    /// Where the first container begins.
-    body_offset: usize,
+    /// How many containers there are.
     size: u32,
+    has_runs: bool,
 }
 
 /// Appends the ids, which are strictly ascending.
@@ -62,34 +59,54 @@ impl<'a> RoaringView<'a> {
         if !known || size == 0 || (1 << 16) < size {
             return Err(Error::corrupt("a large set is not in the portable roaring format"));
         }
-        let run_flags = head.take(if has_runs { u64::from(size.div_ceil(8)) } else { 0 })?;
-        let descriptors = head.take(4 * u64::from(size))?;
-        let has_offsets = !has_runs || OFFSETS_FROM <= size;
-        let offsets = head.take(if has_offsets { 4 * u64::from(size) } else { 0 })?;
-        let body_offset = portable.len() - head.rest().len();
         let ends = reader.take(4 * u64::from(size))?;
-        let view =
-            RoaringView { portable, ends, run_flags, descriptors, offsets, body_offset, size };
-        if view.end(size - 1) != len {
+        let view = RoaringView { portable, ends, size, has_runs };
+        if portable.len() < view.body_start() || view.end(size - 1) != len {
             return Err(Error::corrupt("a large set does not hold as many ids as its list"));
         }
         Ok(view)
     }
 
+    // The head: a cookie, then the flags of the containers with runs or the number of containers,
+    // then a descriptor for each container, then, unless there are few and runs, an offset for each.
+
+    #[inline]
+    fn descriptors_start(&self) -> usize {
+        if self.has_runs { 4 + self.size.div_ceil(8) as usize } else { 8 }
+    }
+
+    #[inline]
+    fn offsets_start(&self) -> usize {
+        self.descriptors_start() + 4 * self.size as usize
+    }
+
+    #[inline]
+    fn has_offsets(&self) -> bool {
+        !self.has_runs || OFFSETS_FROM <= self.size
+    }
+
+    /// Where the first container begins.
+    #[inline]
+    fn body_start(&self) -> usize {
+        let offsets_bytes = if self.has_offsets() { 4 * self.size as usize } else { 0 };
+        self.offsets_start() + offsets_bytes
+    }
+
     #[inline]
     fn key(&self, container_no: u32) -> u32 {
-        u32::from(u16_at(self.descriptors, 4 * container_no as usize))
+        u32::from(u16_at(self.portable, self.descriptors_start() + 4 * container_no as usize))
     }
 
     #[inline]
     fn cardinality(&self, container_no: u32) -> u32 {
-        u32::from(u16_at(self.descriptors, 4 * container_no as usize + 2)) + 1
+        let place = self.descriptors_start() + 4 * container_no as usize + 2;
+        u32::from(u16_at(self.portable, place)) + 1
     }
 
     #[inline]
-    fn has_runs(&self, container_no: u32) -> bool {
-        let flags = self.run_flags.get(container_no as usize / 8).copied().unwrap_or(0);
-        flags >> (container_no % 8) & 1 == 1
+    fn is_run(&self, container_no: u32) -> bool {
+        let flags = || self.portable.get(4 + container_no as usize / 8).copied().unwrap_or(0);
+        self.has_runs && flags() >> (container_no % 8) & 1 == 1
     }
 
     #[inline]
@@ -103,16 +120,17 @@ impl<'a> RoaringView<'a> {
     }
 
     fn offset(&self, container_no: u32) -> usize {
-        if !self.offsets.is_empty() {
-            return u32_at(self.offsets, 4 * container_no as usize) as usize;
+        if self.has_offsets() {
+            let place = self.offsets_start() + 4 * container_no as usize;
+            return u32_at(self.portable, place) as usize;
         }
-        (0..container_no).fold(self.body_offset, |offset, before| self.body_end(before, offset))
+        (0..container_no).fold(self.body_start(), |offset, before| self.body_end(before, offset))
     }
 
     /// Where the container that begins at `offset` ends.
     fn body_end(&self, container_no: u32, offset: usize) -> usize {
         let cardinality = self.cardinality(container_no);
-        let len_bytes = if self.has_runs(container_no) {
+        let len_bytes = if self.is_run(container_no) {
             2 + 4 * usize::from(u16_at(self.portable, offset))
         } else if cardinality <= ARRAY_MAX {
             2 * cardinality as usize
@@ -125,7 +143,7 @@ impl<'a> RoaringView<'a> {
     fn container(&self, container_no: u32) -> Container<'a> {
         let offset = self.offset(container_no);
         let end = self.body_end(container_no, offset);
-        if self.has_runs(container_no) {
+        if self.is_run(container_no) {
             let runs = self.portable.get(offset.saturating_add(2)..end);
             return Container::Runs(runs.unwrap_or(&[]));
         }
@@ -204,7 +222,7 @@ impl<'a> RoaringView<'a> {
     /// Reads everything: the portable bytes are well formed, nothing is between or behind the
     /// containers, and the `ends` agree with them.
     pub(super) fn validate(&self) -> Result<()> {
-        let mut offset = self.body_offset;
+        let mut offset = self.body_start();
         let mut end = 0_u32;
         for container_no in 0..self.size {
             let container = self.container(container_no);
@@ -219,10 +237,9 @@ impl<'a> RoaringView<'a> {
             }
             offset = self.body_end(container_no, offset);
         }
-        let flags_padded = self.run_flags.last().is_none_or(|&flags| {
-            let used = self.size % 8;
-            used == 0 || flags >> used == 0
-        });
+        let used = self.size % 8;
+        let last_flags = self.portable.get(self.descriptors_start() - 1).copied().unwrap_or(0);
+        let flags_padded = !self.has_runs || used == 0 || last_flags >> used == 0;
         if offset != self.portable.len() || !flags_padded {
             return Err(Error::corrupt("a large set does not end where it says"));
         }

@@ -103,12 +103,16 @@ impl<'a> SetView<'a> {
     /// Appends the ids, `len` of them at most.
     pub(super) fn decode_into(&self, len: u32, ids: &mut Vec<u32>) {
         ids.reserve((len as usize).min(RESERVE_MAX));
+        self.for_each(len, |id| ids.push(id));
+    }
+
+    /// Calls `visit` with the ids in ascending order, `len` of them at most.
+    #[inline]
+    pub(super) fn for_each(&self, len: u32, mut visit: impl FnMut(u32)) {
         match self {
             SetView::Empty => {}
-            SetView::Packed { first, rest } => {
-                rest.for_each(|offset| ids.push(place(*first, offset)));
-            }
-            SetView::Roaring(set) => ids.extend(set.iter().take(len as usize)),
+            SetView::Packed { first, rest } => rest.for_each(|offset| visit(place(*first, offset))),
+            SetView::Roaring(set) => set.iter().take(len as usize).for_each(visit),
         }
     }
 

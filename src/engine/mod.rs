@@ -2,8 +2,8 @@
 //!
 //! **Lock order**: checkpoint lock, commit lock, state lock, sync lock; each may be taken without
 //! those before it, never against the order. The commit lock makes writers take turns. The state
-//! lock is held for writing only while records are applied in memory, never while a disk is
-//! waited for, so readers never wait for a disk.
+//! lock is held alone only while records are applied in memory, never while a disk is waited for,
+//! so readers never wait for a disk, and hardly ever for a writer.
 
 mod background;
 mod bulk;
@@ -11,6 +11,7 @@ mod care;
 mod mutation;
 mod options;
 mod reads;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,6 @@ pub use options::{Clock, Durability, Options};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::RecordList;
-use crate::graph::Graph;
 use crate::log::{encode_frame, frame_bytes};
 use crate::storage::Storage;
 use crate::store::{Opened, Store};
@@ -28,7 +28,8 @@ use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
 use background::Background;
 use mutation::Editor;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
+use state::State;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -62,7 +63,7 @@ struct Shared {
     storage: Arc<dyn Storage>,
     checkpoint: Mutex<()>,
     commit: Mutex<Commit>,
-    state: RwLock<Graph>,
+    state: State,
     sync: GroupSync,
     signal: background::Signal,
     bulk_loading: AtomicBool,
@@ -130,7 +131,7 @@ impl FollowGraph {
                 commit.store.syncers()?,
             ),
             commit: Mutex::new(commit),
-            state: RwLock::new(graph),
+            state: State::new(graph),
             signal: background::Signal::default(),
             bulk_loading: AtomicBool::new(false),
             recovery,
@@ -377,9 +378,7 @@ impl FollowGraph {
         mutations: &[Mutation<'_>],
     ) -> Result<Vec<Result<Outcome>>> {
         let room_bytes = mutations.iter().map(Mutation::encoded_bytes_max).sum();
-        self.shared.commit(source_position, room_bytes, |editor| {
-            mutations.iter().map(|mutation| editor.execute(mutation)).collect()
-        })
+        self.shared.commit(source_position, room_bytes, |editor| editor.execute_all(mutations))
     }
 }
 
@@ -418,17 +417,16 @@ impl Shared {
         let room_bytes = frame_bytes(room_bytes as usize + 8) as u64;
         commit.store.reserve(room_bytes, sequence, &self.sync)?;
 
-        // 3. The state: rules, limits, ids, counts, all in memory.
+        // 3. The state: rules, limits and ids beside the readers, then the change, all in memory.
         commit.clock = commit.clock.max((self.options.clock)());
         commit.records.clear();
         commit.changing = true;
         let result = {
-            let mut graph = self.state.write();
-            let records = &mut commit.records;
-            let (options, now) = (&self.options, commit.clock);
-            let result = edit(&mut Editor { graph: &mut graph, records, options, now });
-            if records.len() > 0 || source_position.is_some() {
-                graph.commit(sequence, source_position);
+            let (records, options, now) = (&mut commit.records, &self.options, commit.clock);
+            let mut editor = Editor { draft: self.state.draft(), records, options, now };
+            let result = edit(&mut editor);
+            if editor.records.len() > 0 || source_position.is_some() {
+                editor.draft.change().commit(sequence, source_position);
             }
             result
         };

@@ -1,6 +1,8 @@
 //! What a change means: names to ids, rules and limits to records.
 
 use super::options::{Limits, Options};
+use super::state::Draft;
+use crate::accounts::BATCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{RECORD_BYTES_MAX, Record, RecordList, check_name};
 use crate::graph::{Fit, Graph};
@@ -113,70 +115,157 @@ impl<'a> Mutation<'a> {
 
 /// Applies changes to the state and notes the records that say so, one commit long.
 pub(super) struct Editor<'a> {
-    pub(super) graph: &'a mut Graph,
+    pub(super) draft: Draft<'a>,
     pub(super) records: &'a mut RecordList,
     pub(super) options: &'a Options,
     pub(super) now: u32,
 }
 
+/// What a change asks for next.
+enum Step<'a> {
+    /// Nothing: all is as it should be.
+    Nothing,
+    /// An account that must be there first; then the change is looked at again.
+    First(Record<'a>),
+    /// The change itself.
+    Last(Record<'a>, Fit),
+}
+
+/// How many changes of a batch are looked up in step.
+const LOOKUP_STEP: usize = BATCH / 2;
+
 impl Editor<'_> {
     /// Carries a change out, or says why not and changes nothing.
     pub(super) fn execute(&mut self, mutation: &Mutation<'_>) -> Result<Outcome> {
-        match mutation.change {
-            Change::Follow(follower, followed) => self.follow(follower, followed, mutation.at),
-            Change::Unfollow(follower, followed) => {
-                let (from, to) = self.resolve_both(follower, followed)?;
-                let fit = self.graph.fit(from, to, 0)?;
-                if !fit.relation.following {
-                    return Ok(Outcome::Unchanged);
+        loop {
+            let (options, now) = (self.options, self.now);
+            match self.draft.look(|graph| Plan { graph, options, now }.step(mutation))? {
+                Step::Nothing => return Ok(Outcome::Unchanged),
+                Step::First(record) => self.record(&record, Fit::default()),
+                Step::Last(record, fit) => {
+                    self.record(&record, fit);
+                    return Ok(Outcome::Applied);
                 }
-                Ok(self.record(&Record::Unfollowed { from, to }, fit))
-            }
-            Change::AddAccount { name, foreign } => match self.graph.accounts().lookup(name) {
-                Some(_) => Ok(Outcome::Unchanged),
-                None => self.add_account(name, foreign),
-            },
-            Change::RemoveAccount(who) => {
-                let record = Record::AccountRemoved { id: self.resolve(who)? };
-                let fit = self.graph.check(&record)?;
-                Ok(self.record(&record, fit))
             }
         }
     }
 
-    fn follow(&mut self, follower: Who<'_>, followed: Who<'_>, at: Option<u32>) -> Result<Outcome> {
+    /// Carries a batch out, each change with its own result. Readers see all of it or nothing.
+    pub(super) fn execute_all(&mut self, mutations: &[Mutation<'_>]) -> Vec<Result<Outcome>> {
+        let mut results = Vec::with_capacity(mutations.len());
+        self.draft.change();
+        for mutations in mutations.chunks(LOOKUP_STEP) {
+            self.draft.look(|graph| prefetch(graph, mutations));
+            results.extend(mutations.iter().map(|mutation| self.execute(mutation)));
+        }
+        results
+    }
+
+    /// Applies a record that fits and notes it for the log.
+    fn record(&mut self, record: &Record<'_>, fit: Fit) {
+        self.draft.change().apply(record, fit);
+        self.records.push(record);
+    }
+}
+
+/// Asks for what a few changes will look at, all at once, so that their cache misses overlap.
+fn prefetch(graph: &Graph, mutations: &[Mutation<'_>]) {
+    let mut ends = [Who::Name(""); BATCH];
+    let mut count = 0;
+    for mutation in mutations {
+        if let Change::Follow(from, to) | Change::Unfollow(from, to) = mutation.change {
+            (ends[count], ends[count + 1]) = (from, to);
+            count += 2;
+        }
+    }
+    let names = ends.map(|who| if let Who::Name(name) = who { name } else { "" });
+    let mut ids = [None; BATCH];
+    graph.accounts().lookup_batch(&names[..count], &mut ids);
+    let id = |end: usize| match ends[end] {
+        Who::Name(_) => ids[end],
+        Who::Id(id) => Some(id.0),
+    };
+    let mut pairs = [(0, 0); LOOKUP_STEP];
+    for (place, pair) in pairs[..count / 2].iter_mut().enumerate() {
+        // A pair of which an end is missing asks for what the first account has, which is there.
+        *pair = id(2 * place).zip(id(2 * place + 1)).unwrap_or_default();
+    }
+    graph.prefetch_follows(&pairs[..count / 2]);
+}
+
+/// Decides what a change means, and changes nothing.
+struct Plan<'a> {
+    graph: &'a Graph,
+    options: &'a Options,
+    now: u32,
+}
+
+impl Plan<'_> {
+    fn step<'m>(&self, mutation: &Mutation<'m>) -> Result<Step<'m>> {
+        match mutation.change {
+            Change::Follow(follower, followed) => self.follow(follower, followed, mutation.at),
+            Change::Unfollow(follower, followed) => {
+                let (from, to) = self.resolve_both(follower, followed)?;
+                let fit = self.graph.fit_of_unfollow(from, to)?;
+                if !fit.relation.following {
+                    return Ok(Step::Nothing);
+                }
+                Ok(Step::Last(Record::Unfollowed { from, to }, fit))
+            }
+            Change::AddAccount { name, foreign } => match self.graph.accounts().lookup(name) {
+                Some(_) => Ok(Step::Nothing),
+                None => Ok(Step::Last(self.account(name, foreign)?, Fit::default())),
+            },
+            Change::RemoveAccount(who) => {
+                let record = Record::AccountRemoved { id: self.resolve(who)? };
+                let fit = self.graph.check(&record)?;
+                Ok(Step::Last(record, fit))
+            }
+        }
+    }
+
+    fn follow<'m>(
+        &self,
+        follower: Who<'m>,
+        followed: Who<'m>,
+        at: Option<u32>,
+    ) -> Result<Step<'m>> {
         let (from, to) = if self.options.create_missing_accounts {
-            self.resolve_or_add(follower, followed)?
+            match self.find_both(follower, followed)? {
+                (Some(from), Some(to)) => (from, to),
+                missing => return self.missing_account(follower, followed, missing),
+            }
         } else {
             self.resolve_both(follower, followed)?
         };
         let (at, given) = at.map_or((self.now, false), |at| (at, true));
         let fit = self.graph.fit(from, to, at).map_err(|error| self.named(error, follower))?;
         if fit.relation.following {
-            return Ok(Outcome::Unchanged);
+            return Ok(Step::Nothing);
         }
         self.check_limits(Some(from), Some(to), fit.relation.followed_by)?;
-        Ok(self.record(&Record::Followed { from, to, at, given }, fit))
+        Ok(Step::Last(Record::Followed { from, to, at, given }, fit))
     }
 
-    /// Both ends of a follow; those that do not exist are made, unless the follow cannot be.
-    fn resolve_or_add(&mut self, follower: Who<'_>, followed: Who<'_>) -> Result<(u32, u32)> {
-        let (from, to) = (self.find(follower)?, self.find(followed)?);
-        if let (Some(from), Some(to)) = (from, to) {
-            return Ok((from, to));
-        }
+    /// The account to make before a follow can be, unless it cannot be at all.
+    fn missing_account<'m>(
+        &self,
+        follower: Who<'m>,
+        followed: Who<'m>,
+        found: (Option<u32>, Option<u32>),
+    ) -> Result<Step<'m>> {
+        let (from, to) = found;
         if let (Who::Name(follower), Who::Name(followed)) = (follower, followed)
             && follower == followed
         {
             return Err(Error::bare(ErrorKind::SelfFollow).about(follower));
         }
         self.check_limits(from, to, false)?;
-        for (who, found) in [(follower, from), (followed, to)] {
-            if let (Who::Name(name), None) = (who, found) {
-                self.add_account(name, false)?;
-            }
+        let missing = if from.is_none() { follower } else { followed };
+        match missing {
+            Who::Name(name) => Ok(Step::First(self.account(name, false)?)),
+            Who::Id(_) => Err(Error::bare(ErrorKind::UnknownAccount)),
         }
-        Ok((self.resolve(follower)?, self.resolve(followed)?))
     }
 
     /// Limits hold at the ends whose counts are known here; an account still to be made has none.
@@ -209,15 +298,24 @@ impl Editor<'_> {
         }
     }
 
-    /// The id of an account, `None` for a good name that no account has.
-    fn find(&self, who: Who<'_>) -> Result<Option<u32>> {
-        match who {
+    /// The ids of two accounts, `None` for a good name that no account has.
+    fn find_both(
+        &self,
+        follower: Who<'_>,
+        followed: Who<'_>,
+    ) -> Result<(Option<u32>, Option<u32>)> {
+        let find = |who: Who<'_>| match who {
             Who::Name(name) => {
                 check_name(name).map_err(|error| error.about(name))?;
                 Ok(self.graph.accounts().lookup(name))
             }
             Who::Id(_) => self.resolve(who).map(Some),
+        };
+        // Nearly always both are there, and two names looked up together cost little more than one.
+        if let Ok((from, to)) = self.resolve_both(follower, followed) {
+            return Ok((Some(from), Some(to)));
         }
+        Ok((find(follower)?, find(followed)?))
     }
 
     fn resolve_both(&self, follower: Who<'_>, followed: Who<'_>) -> Result<(u32, u32)> {
@@ -236,20 +334,14 @@ impl Editor<'_> {
         }
     }
 
-    fn add_account(&mut self, name: &str, foreign: bool) -> Result<Outcome> {
+    /// The record that makes an account.
+    fn account<'m>(&self, name: &'m str, foreign: bool) -> Result<Record<'m>> {
         check_name(name).map_err(|error| error.about(name))?;
         let id = self.graph.accounts().len();
         if !self.graph.accounts().has_room() {
             let message = "the graph has given all 4,294,967,294 account ids";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        Ok(self.record(&Record::AccountAdded { id, name, foreign }, Fit::default()))
-    }
-
-    /// Applies a record that fits and notes it for the log.
-    fn record(&mut self, record: &Record<'_>, fit: Fit) -> Outcome {
-        self.graph.apply(record, fit);
-        self.records.push(record);
-        Outcome::Applied
+        Ok(Record::AccountAdded { id, name, foreign })
     }
 }

@@ -1,0 +1,316 @@
+//! What a record changes. Whoever applies one has checked that it fits, so nothing here can fail
+//! halfway; commits and replay come through the same two functions.
+
+use super::{AccountDelta, Graph, Side};
+use crate::accounts::{RecordFields, set_counts, set_delta};
+use crate::adjacency::{EdgeKey, ListDelta};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Record, RecordReader, check_name};
+use crate::log::Frame;
+use crate::types::Relation;
+use roaring::RoaringBitmap;
+
+/// What a follow or unfollow meets at its ends.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fit {
+    /// How the follower stands to the followed before the change.
+    pub(crate) relation: Relation,
+    /// The place among follows of the same time in the follower's list; `None`: it is elsewhere.
+    from_tie: Option<u32>,
+    /// The same in the followed account's list.
+    to_tie: Option<u32>,
+}
+
+/// How many records of the log are looked at ahead.
+const PREFETCH_STEP: u64 = 16;
+
+/// The records of a payload up to the first that does not decode.
+fn records_of(payload: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut records = RecordReader::new(payload).ok();
+    std::iter::from_fn(move || records.as_mut()?.next_record().ok().flatten())
+}
+
+impl Graph {
+    /// Applies a frame of the log: each record must fit, and the sequence must be the next.
+    pub(crate) fn replay(&mut self, frame: &Frame<'_>) -> Result<u64> {
+        assert!(frame.sequence == self.position.sequence + 1, "the caller checked the sequence");
+        let mut records = RecordReader::new(frame.payload)?;
+        let mut record_count = 0;
+        while let Some(record) = records.next_record()? {
+            if record_count % PREFETCH_STEP == PREFETCH_STEP - 1 {
+                self.prefetch_records(records.clone());
+            }
+            let fit = self.check(&record).map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => error,
+                _ => Error::corrupt(format!("a record does not fit what came before: {error}")),
+            })?;
+            self.apply(&record, fit);
+            record_count += 1;
+        }
+        self.commit(frame.sequence, frame.source_position);
+        Ok(record_count)
+    }
+
+    /// Asks for what frames will look at that are replayed next, so that their cache misses overlap.
+    pub(crate) fn prefetch_frames<'a>(&self, frames: impl Iterator<Item = &'a Frame<'a>>) {
+        self.prefetch_follows_of(frames.flat_map(|frame| records_of(frame.payload)));
+    }
+
+    fn prefetch_records(&self, mut records: RecordReader<'_>) {
+        self.prefetch_follows_of(std::iter::from_fn(|| records.next_record().ok().flatten()));
+    }
+
+    fn prefetch_follows_of<'a>(&self, records: impl Iterator<Item = Record<'a>>) {
+        let pairs = records.filter_map(|record| match record {
+            Record::Followed { from, to, .. } | Record::Unfollowed { from, to } => Some((from, to)),
+            Record::AccountAdded { .. } | Record::AccountRemoved { .. } => None,
+        });
+        let mut buffer = [(0, 0); PREFETCH_STEP as usize];
+        let mut pair_count = 0;
+        for (slot, pair) in buffer.iter_mut().zip(pairs) {
+            *slot = pair;
+            pair_count += 1;
+        }
+        self.prefetch_follows(&buffer[..pair_count]);
+    }
+
+    /// Says that all records up to `sequence` are applied.
+    pub(crate) fn commit(&mut self, sequence: u64, source_position: Option<u64>) {
+        self.position.sequence = sequence;
+        if source_position.is_some() {
+            self.position.source_position = source_position;
+        }
+    }
+
+    /// Whether a record fits this state, and what applying it needs to know.
+    pub(crate) fn check(&self, record: &Record<'_>) -> Result<Fit> {
+        match *record {
+            Record::AccountAdded { id, name, .. } => {
+                check_name(name)?;
+                if id != self.accounts.len() || !self.accounts.has_room() {
+                    let error = Error::corrupt("an account was given another id than the next");
+                    return Err(error.expected(self.accounts.len(), id));
+                }
+                match self.accounts.lookup(name) {
+                    Some(_) => Err(Error::corrupt("an account was added twice")),
+                    None => Ok(Fit::default()),
+                }
+            }
+            Record::AccountRemoved { id } => match self.lists(id) {
+                Err(error) if error.kind() != ErrorKind::ForeignAccount => Err(error),
+                _ => Ok(Fit::default()),
+            },
+            Record::Followed { from, to, at, .. } => {
+                let fit = self.fit(from, to, at)?;
+                if fit.relation.following {
+                    return Err(Error::corrupt("a follow was recorded twice"));
+                }
+                Ok(fit)
+            }
+            Record::Unfollowed { from, to } => {
+                let fit = self.fit_of_unfollow(from, to)?;
+                if !fit.relation.following {
+                    return Err(Error::corrupt("an unfollow was recorded without its follow"));
+                }
+                Ok(fit)
+            }
+        }
+    }
+
+    /// What a follow at this time meets at its two ends. Errors: `SelfFollow`, `UnknownAccount`,
+    /// `ForeignAccount` when both ends are foreign, `Corrupt`.
+    ///
+    /// Cost: the records of both ends, and the lists of the one with fewer entries. The other's are
+    /// read only where the image has a follow as new as this one.
+    pub(crate) fn fit(&self, from: u32, to: u32, at: u32) -> Result<Fit> {
+        let mut fit = self.fit_of_unfollow(from, to)?;
+        if let Some(tie) = &mut fit.from_tie {
+            *tie = self.next_tie(from, Side::Following, at)?;
+        }
+        if let Some(tie) = &mut fit.to_tie {
+            *tie = self.next_tie(to, Side::Followers, at)?;
+        }
+        Ok(fit)
+    }
+
+    /// The same for an unfollow, which needs no place among others of its time.
+    pub(crate) fn fit_of_unfollow(&self, from: u32, to: u32) -> Result<Fit> {
+        self.prefetch_follows(&[(from, to)]);
+        let relation = self.relation(from, to)?;
+        let end = |id| self.is_local(id).then_some(0);
+        Ok(Fit { relation, from_tie: end(from), to_tie: end(to) })
+    }
+
+    /// The place of a new edge among those of its time in a list of a local account.
+    fn next_tie(&self, id: u32, side: Side, at: u32) -> Result<u32> {
+        if at > self.image.header.newest_at {
+            let delta = self.delta(id, self.live(id)?);
+            return Ok(delta.map_or(0, |delta| delta.side(side).next_tie(at)));
+        }
+        let lists = self.lists(id)?;
+        match side {
+            Side::Following => lists.following.next_tie(at),
+            Side::Followers => lists.followers.next_tie(at),
+        }
+    }
+
+    /// Applies a record that [`check`](Graph::check) accepted, with what it found.
+    pub(crate) fn apply(&mut self, record: &Record<'_>, fit: Fit) {
+        self.changed_record_count += 1;
+        match *record {
+            Record::AccountAdded { id, name, foreign } => {
+                let given = self.accounts.add(name, foreign);
+                assert!(given == id, "check compared the id with the next one");
+                self.totals.account_count += 1;
+                self.totals.foreign_count += u32::from(foreign);
+            }
+            Record::AccountRemoved { id } => self.remove_account(id),
+            Record::Followed { from, to, at, given } => {
+                if !given {
+                    self.position.clock = self.position.clock.max(at);
+                }
+                self.follow(from, to, at, fit);
+            }
+            Record::Unfollowed { from, to } => self.unfollow(from, to, fit),
+        }
+    }
+
+    fn follow(&mut self, from: u32, to: u32, at: u32, fit: Fit) {
+        let back = fit.relation.followed_by;
+        if let Some(tie) = fit.from_tie {
+            self.link_end(from, Side::Following, EdgeKey { at, tie, id: to }, back);
+        }
+        if let Some(tie) = fit.to_tie {
+            self.link_end(to, Side::Followers, EdgeKey { at, tie, id: from }, back);
+        }
+        self.count_follow(from, to, fit.from_tie.is_some(), fit.to_tie.is_some(), 1);
+    }
+
+    fn unfollow(&mut self, from: u32, to: u32, fit: Fit) {
+        let back = fit.relation.followed_by;
+        if fit.from_tie.is_some() {
+            self.unlink_end(from, Side::Following, to, back);
+        }
+        if fit.to_tie.is_some() {
+            self.unlink_end(to, Side::Followers, from, back);
+        }
+        self.count_follow(from, to, fit.from_tie.is_some(), fit.to_tie.is_some(), -1);
+    }
+
+    /// Takes an account out of the lists of all others, then drops its own at once.
+    fn remove_account(&mut self, id: u32) {
+        let own = self.counts_of(id);
+        let (foreign, lists) = (!self.is_local(id), self.lists(id));
+        let (following, followers): (Vec<u32>, Vec<u32>) = if foreign {
+            self.local_ends_of(id)
+        } else {
+            let lists = lists.expect("check read the lists of this account");
+            (lists.following.iter().collect(), lists.followers.iter().collect())
+        };
+        let followed_back: RoaringBitmap = followers.iter().copied().collect();
+        let mutual: RoaringBitmap =
+            following.iter().copied().filter(|&to| followed_back.contains(to)).collect();
+        for &to in &following {
+            let to_local = self.is_local(to);
+            if to_local {
+                self.unlink_end(to, Side::Followers, id, mutual.contains(to));
+            }
+            self.count_follow(id, to, !foreign, to_local, -1);
+        }
+        for &from in &followers {
+            let from_local = self.is_local(from);
+            if from_local {
+                // Where the account followed back, the loop above took that follow, and with it
+                // the mutual count, already.
+                self.unlink_end(from, Side::Following, id, false);
+            }
+            self.count_follow(from, id, from_local, !foreign, -1);
+        }
+        let totals = &mut self.totals;
+        totals.following_entries = totals.following_entries.wrapping_sub(u64::from(own.following));
+        totals.follower_entries = totals.follower_entries.wrapping_sub(u64::from(own.followers));
+        totals.mutual_sum = totals.mutual_sum.wrapping_sub(u64::from(own.mutual));
+        totals.account_count = totals.account_count.wrapping_sub(1);
+        totals.foreign_count = totals.foreign_count.wrapping_sub(u32::from(foreign));
+        // Its delta, if it has one, is left behind without an owner.
+        for side in [Side::Following, Side::Followers] {
+            *self.list_delta(id, side) = ListDelta::default();
+        }
+        self.accounts.remove(id);
+    }
+
+    /// The local accounts a foreign one follows and is followed by. Its own lists are elsewhere,
+    /// so all local accounts are asked. Cost: one membership test for each account.
+    fn local_ends_of(&self, foreign: u32) -> (Vec<u32>, Vec<u32>) {
+        let mut ends = (Vec::new(), Vec::new());
+        for id in 0..self.accounts.len() {
+            let Ok(lists) = self.lists(id) else { continue };
+            if lists.followers.contains(foreign) {
+                ends.0.push(id);
+            }
+            if lists.following.contains(foreign) {
+                ends.1.push(id);
+            }
+        }
+        ends
+    }
+
+    // The two ends of a follow say the same in every graph this crate wrote. Where a damaged image
+    // makes them contradict each other, an end that already is as asked keeps its delta.
+
+    fn link_end(&mut self, id: u32, side: Side, key: EdgeKey, back: bool) {
+        self.list_delta(id, side).add(key);
+        self.change_counts(id, side, back, 1);
+    }
+
+    fn unlink_end(&mut self, id: u32, side: Side, other: u32, back: bool) {
+        self.list_delta(id, side).remove(other);
+        self.change_counts(id, side, back, -1);
+    }
+
+    fn change_counts(&mut self, id: u32, side: Side, mutual: bool, by: i32) {
+        let record = self.accounts.record_mut(id);
+        let mut counts = record.counts();
+        let (count, entries) = match side {
+            Side::Following => (&mut counts.following, &mut self.totals.following_entries),
+            Side::Followers => (&mut counts.followers, &mut self.totals.follower_entries),
+        };
+        *count = count.wrapping_add_signed(by);
+        *entries = entries.wrapping_add_signed(i64::from(by));
+        if mutual {
+            counts.mutual = counts.mutual.wrapping_add_signed(by);
+            self.totals.mutual_sum = self.totals.mutual_sum.wrapping_add_signed(i64::from(by));
+        }
+        set_counts(record, counts);
+    }
+
+    /// Adds a follow to the sums, or takes it from them.
+    fn count_follow(&mut self, from: u32, to: u32, from_local: bool, to_local: bool, by: i64) {
+        let totals = &mut self.totals;
+        totals.follow_count = totals.follow_count.wrapping_add_signed(by);
+        if from_local && to_local {
+            let hash = self.image.header.identity.follow_hash(from, to);
+            let change = if by < 0 { hash.wrapping_neg() } else { hash };
+            totals.following_fingerprint = totals.following_fingerprint.wrapping_add(change);
+            totals.follower_fingerprint = totals.follower_fingerprint.wrapping_add(change);
+        }
+    }
+
+    fn list_delta(&mut self, id: u32, side: Side) -> &mut ListDelta {
+        let record = self.accounts.record_mut(id);
+        let known = record.delta().map(|delta| delta as usize);
+        let owned = |delta: &usize| self.deltas.get(*delta).is_some_and(|delta| delta.owner == id);
+        let delta = known.filter(owned).unwrap_or_else(|| {
+            let delta = u32::try_from(self.deltas.len()).expect("one delta an account at most");
+            set_delta(record, Some(delta));
+            let (following, followers) = (ListDelta::default(), ListDelta::default());
+            self.deltas.push(AccountDelta { owner: id, following, followers });
+            delta as usize
+        });
+        let delta = self.deltas.get_mut(delta).expect("it is there or was just made");
+        match side {
+            Side::Following => &mut delta.following,
+            Side::Followers => &mut delta.followers,
+        }
+    }
+}

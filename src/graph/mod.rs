@@ -1,0 +1,246 @@
+//! The state: an image, and what the log says since.
+//!
+//! [`Graph::check`] says whether a record fits; [`Graph::apply`] then cannot fail. Live commits and
+//! replay call the same two functions. There is no I/O, no clock and no lock in here.
+//!
+//! Every rule about a follow is decided at either of its ends alone, because each end keeps its
+//! own complete pair of lists. An account may be foreign: its sets are on another node, and only
+//! the other end of its follows is kept here.
+
+mod changes;
+mod questions;
+
+pub(crate) use changes::Fit;
+
+use crate::accounts::{Accounts, INLINE_NAME_BYTES, RecordFields};
+use crate::adjacency::{EdgeList, ListDelta, Neighbors};
+use crate::chunks::Chunks;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
+use crate::storage::{OutputFile, Storage, prefetch_value};
+use roaring::RoaringBitmap;
+
+/// The whole graph at one log position.
+pub(crate) struct Graph {
+    image: Image,
+    accounts: Accounts,
+    deltas: Chunks<AccountDelta>,
+    totals: Totals,
+    position: Position,
+    changed_record_count: u64,
+}
+
+/// What changed at one account since the image: one cache line.
+#[repr(align(64))]
+struct AccountDelta {
+    /// The account it belongs to. A damaged image may name a delta in a record that has none.
+    owner: u32,
+    following: ListDelta,
+    followers: ListDelta,
+}
+
+const _: () = assert!(size_of::<AccountDelta>() == 64);
+
+impl AccountDelta {
+    fn side(&self, side: Side) -> &ListDelta {
+        match side {
+            Side::Following => &self.following,
+            Side::Followers => &self.followers,
+        }
+    }
+}
+
+/// Both lists of an account as they are now.
+#[derive(Clone, Copy)]
+pub(crate) struct Lists<'a> {
+    /// Whom the account follows.
+    pub(crate) following: Neighbors<'a>,
+    /// Who follows the account.
+    pub(crate) followers: Neighbors<'a>,
+}
+
+/// Which of an account's two lists.
+#[derive(Clone, Copy)]
+enum Side {
+    Following,
+    Followers,
+}
+
+impl Graph {
+    /// The graph an image holds. Cost: the same for every size.
+    pub(crate) fn open(storage: &dyn Storage, image: Image) -> Result<Graph> {
+        Ok(Graph {
+            accounts: image.accounts(storage)?,
+            deltas: Chunks::new(),
+            totals: image.header.totals,
+            position: image.header.position,
+            changed_record_count: 0,
+            image,
+        })
+    }
+
+    /// The image below the changes.
+    pub(crate) fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// The accounts.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The accounts, to damage them.
+    #[cfg(test)]
+    pub(crate) fn accounts_mut(&mut self) -> &mut Accounts {
+        &mut self.accounts
+    }
+
+    /// The sums kept so far.
+    pub(crate) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The last frame that is part of this state, and what it carried.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// How many records were applied since the image.
+    pub(crate) fn changed_record_count(&self) -> u64 {
+        self.changed_record_count
+    }
+
+    /// The record of an account that exists.
+    fn live(&self, id: u32) -> Result<&[u8]> {
+        self.accounts.live(id).ok_or(Error::bare(ErrorKind::UnknownAccount))
+    }
+
+    fn is_local(&self, id: u32) -> bool {
+        self.accounts.live(id).is_some_and(|record| !record.is_foreign())
+    }
+
+    /// What changed at an account since the image.
+    fn delta(&self, id: u32, record: &[u8]) -> Option<&AccountDelta> {
+        let delta = self.deltas.get(record.delta()? as usize)?;
+        (delta.owner == id).then_some(delta)
+    }
+
+    /// Asks for what a few follows or unfollows will look at, all at once.
+    pub(crate) fn prefetch_follows(&self, pairs: &[(u32, u32)]) {
+        for &(from, to) in pairs {
+            self.accounts.prefetch_record(from);
+            self.accounts.prefetch_record(to);
+        }
+        for &(from, to) in pairs {
+            let (Some(from), Some(to)) = (self.accounts.record(from), self.accounts.record(to))
+            else {
+                continue;
+            };
+            let nearer = if is_decided_at(from, to) { from } else { to };
+            self.image.prefetch_sets(nearer.sets_offset());
+            for record in [from, to] {
+                self.prefetch_delta(record);
+            }
+        }
+    }
+
+    fn prefetch_delta(&self, record: &[u8]) {
+        if let Some(delta) = record.delta().and_then(|delta| self.deltas.get(delta as usize)) {
+            prefetch_value(delta);
+        }
+    }
+
+    /// Asks for the memory that the lists of these accounts begin at, all at once: what would be
+    /// one cache miss after the other becomes as many at the same time.
+    pub(crate) fn prefetch_lists(&self, ids: &[u32]) {
+        for &id in ids {
+            self.accounts.prefetch_record(id);
+        }
+        for record in ids.iter().filter_map(|&id| self.accounts.record(id)) {
+            self.image.prefetch_sets(record.sets_offset());
+            self.prefetch_delta(record);
+        }
+    }
+
+    /// The ids of foreign accounts. Cost: a look at every record, where there are any.
+    fn foreign_ids(&self) -> RoaringBitmap {
+        if self.totals.foreign_count == 0 {
+            return RoaringBitmap::new();
+        }
+        let is_foreign = |id: &u32| self.accounts.live(*id).is_some_and(RecordFields::is_foreign);
+        (0..self.accounts.len()).filter(is_foreign).collect()
+    }
+
+    /// Streams the whole graph out as an image and recounts it on the way. With `deeply`, every
+    /// list is also read back entry by entry and every name looked up.
+    pub(crate) fn write_image(
+        &self,
+        file: Box<dyn OutputFile>,
+        expected: &Totals,
+        deeply: bool,
+    ) -> Result<ImageHeader> {
+        let foreign = self.foreign_ids();
+        let overflow_name_bytes = (0..self.accounts.len())
+            .filter_map(|id| self.accounts.live(id))
+            .map(RecordFields::name_bytes)
+            .filter(|&name_bytes| name_bytes > INLINE_NAME_BYTES)
+            .map(|name_bytes| name_bytes as u64)
+            .sum();
+        let plan = ImagePlan {
+            identity: self.image.header.identity,
+            position: self.position,
+            id_count: self.accounts.len(),
+            account_count: self.totals.account_count,
+            overflow_name_bytes,
+            foreign: &foreign,
+        };
+        let mut writer = ImageWriter::new(file, plan)?;
+        let (mut following, mut followers) = (EdgeList::default(), EdgeList::default());
+        for id in 0..self.accounts.len() {
+            let Some(record) = self.accounts.live(id) else {
+                writer.push_removed()?;
+                continue;
+            };
+            following.clear();
+            followers.clear();
+            if !record.is_foreign() {
+                if deeply {
+                    let sets = self.image.sets(record.sets_offset())?;
+                    sets.validate()?;
+                    self.image.check_newest(sets.newest_at()?)?;
+                }
+                let lists = self.lists(id)?;
+                lists.following.decode_into(&mut following)?;
+                lists.followers.decode_into(&mut followers)?;
+            }
+            let name = self.name(id)?;
+            if deeply && self.accounts.lookup(name) != Some(id) {
+                let error = Error::corrupt(format!("the index does not find {name:?}"));
+                return Err(error.at_path(self.image.path()));
+            }
+            writer.push(name, record.counts(), &following, &followers)?;
+        }
+        writer.finish(Some(expected))
+    }
+
+    /// Bytes on the heap for what changed since the image. Cost: a look at every changed account.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let deltas: usize = self
+            .deltas
+            .iter()
+            .map(|delta| delta.following.heap_bytes() + delta.followers.heap_bytes())
+            .sum();
+        deltas + self.deltas.heap_bytes() + self.accounts.heap_bytes()
+    }
+}
+
+/// Whether a relation is read at the first of its two ends. Either local end knows all of it; the
+/// one with fewer entries reads fewer bytes.
+#[inline]
+fn is_decided_at(record: &[u8], other: &[u8]) -> bool {
+    let entries = |record: &[u8]| {
+        let counts = record.counts();
+        u64::from(counts.followers) + u64::from(counts.following)
+    };
+    other.is_foreign() || (!record.is_foreign() && entries(record) <= entries(other))
+}
