@@ -68,7 +68,7 @@ impl<'a> RoaringView<'a> {
     }
 
     // The head: a cookie, then the flags of the containers with runs or the number of containers,
-    // then a descriptor for each container, then, unless there are few and runs, an offset for each.
+    // then a descriptor for each container, then an offset for each, unless there are few and runs.
 
     #[inline]
     fn descriptors_start(&self) -> usize {

@@ -3,7 +3,7 @@
 //! A change of the state takes well under a microsecond, so whoever finds the lock taken spins for
 //! a while before going to sleep: being woken costs tens of microseconds. And a commit decides
 //! under the shared lock, beside the readers, what it will change: only that last moment is alone.
-//! `cargo bench --bench bars` holds the latency of readers beside a writer to that of readers alone.
+//! `cargo bench --bench bars` compares the latency of readers beside a writer with readers alone.
 
 use crate::graph::Graph;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};

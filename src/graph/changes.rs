@@ -51,7 +51,7 @@ impl Graph {
         Ok(record_count)
     }
 
-    /// Asks for what frames will look at that are replayed next, so that their cache misses overlap.
+    /// Asks for what the frames replayed next will look at, so that their cache misses overlap.
     pub(crate) fn prefetch_frames<'a>(&self, frames: impl Iterator<Item = &'a Frame<'a>>) {
         self.prefetch_follows_of(frames.flat_map(|frame| records_of(frame.payload)));
     }
