@@ -199,7 +199,6 @@ impl RecordList {
 pub(crate) const RECORD_BYTES_MAX: usize = 1 + 3 * 5 + 1;
 
 /// Walks the records of a frame's payload.
-#[derive(Clone)]
 pub(crate) struct RecordReader<'a> {
     rest: &'a [u8],
     left: u32,

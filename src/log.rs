@@ -13,6 +13,7 @@ use crate::format::{
     write_u32, write_u64,
 };
 use crate::storage::{LogFile, LogSync, Storage};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Size of the header of a segment.
@@ -182,18 +183,19 @@ pub(crate) fn examine(segment: &[u8], offset_bytes: u64) -> Found<'_> {
     })
 }
 
-/// Every whole frame at or after `offset_bytes` whose sequence number lies in
-/// `sequences`, with its offset, looked for at every place a frame may start. The range keeps
-/// chance and hostile lengths from costing a checksum at every place.
+/// Every whole frame that starts within `places` and whose sequence number lies in `sequences`,
+/// with its offset, looked for at every place a frame may start. The sequence numbers keep chance
+/// and hostile lengths from costing a checksum at every place.
 pub(crate) fn scan(
     segment: &[u8],
-    offset_bytes: u64,
-    sequences: std::ops::Range<u64>,
+    places: Range<u64>,
+    sequences: Range<u64>,
 ) -> impl Iterator<Item = (u64, Frame<'_>)> {
-    let end = segment.len() as u64;
-    let mut offset_bytes = offset_bytes.next_multiple_of(FRAME_ALIGNMENT as u64);
+    let header_bytes = FRAME_HEADER_BYTES as u64;
+    let end = places.end.min((segment.len() as u64 + 1).saturating_sub(header_bytes));
+    let mut offset_bytes = places.start.next_multiple_of(FRAME_ALIGNMENT as u64);
     std::iter::from_fn(move || {
-        while offset_bytes + FRAME_HEADER_BYTES as u64 <= end {
+        while offset_bytes < end {
             let here = offset_bytes;
             offset_bytes += FRAME_ALIGNMENT as u64;
             if !sequences.contains(&read_u64(segment, here as usize + 8)) {
@@ -338,9 +340,12 @@ mod tests {
         let mut bytes = vec![0xab; 16];
         bytes.extend(frame(7, b"later"));
         bytes.extend(frame(8, b"last"));
-        let found: Vec<_> = scan(&bytes, 3, 6..9).map(|(at, frame)| (at, frame.sequence)).collect();
+        let found: Vec<_> =
+            scan(&bytes, 3..u64::MAX, 6..9).map(|(at, frame)| (at, frame.sequence)).collect();
         assert_eq!(found, [(16, 7), (16 + frame_bytes(5) as u64, 8)]);
-        assert_eq!(scan(&bytes, 3, 9..10).count(), 0);
+        assert_eq!(scan(&bytes, 3..u64::MAX, 9..10).count(), 0);
+        assert_eq!(scan(&bytes, 3..16, 6..9).count(), 0);
+        assert_eq!(scan(&bytes, 3..17, 6..8).count(), 1);
     }
 
     #[test]

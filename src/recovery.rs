@@ -77,6 +77,8 @@ pub(crate) struct SegmentView {
     pub(crate) header: SegmentHeader,
     /// Its bytes: shorter than the header says where the file was cut.
     pub(crate) bytes: Bytes,
+    /// From here on nothing was ever written: so much less to look for torn frames in.
+    written_bytes: u64,
 }
 
 impl SegmentView {
@@ -107,13 +109,21 @@ impl SegmentView {
                 .at_path(&path)
                 .expected(header.segment_bytes, bytes.len()));
         }
-        Ok(SegmentView { header, bytes })
+        let written_bytes = storage.written_bytes(&name)?;
+        Ok(SegmentView { header, bytes, written_bytes })
+    }
+
+    /// The bytes from an offset on that may be something else than zeros.
+    fn written_from(&self, offset_bytes: u64) -> &[u8] {
+        let end = self.written_bytes.min(self.bytes.len() as u64);
+        self.bytes.get(offset_bytes as usize..end as usize).unwrap_or_default()
     }
 
     fn zeros_from(&self, offset_bytes: u64) -> bool {
-        let rest = self.bytes.get(offset_bytes as usize..).unwrap_or_default();
         // Whole blocks without an early exit: the compiler turns that into wide loads.
-        rest.chunks(4096).all(|block| block.iter().fold(0, |bits, byte| bits | byte) == 0)
+        self.written_from(offset_bytes)
+            .chunks(4096)
+            .all(|block| block.iter().fold(0, |bits, byte| bits | byte) == 0)
     }
 }
 
@@ -201,10 +211,8 @@ pub(crate) fn replay(
         };
         let row = decide(look(segments, place(0), found));
         if row != Row::A || ready.frames.len() == READY_FRAMES_MAX {
-            ready.replay(graph, &mut recovery).map_err(|(error, offset_bytes)| {
-                let path = storage.path(&log_file_name(segment.header.first_sequence));
-                error.at_path(&path).at_offset(offset_bytes)
-            })?;
+            let path = || storage.path(&log_file_name(segment.header.first_sequence));
+            ready.replay(graph, &mut recovery).map_err(|error| error.at_path(&path()))?;
         }
         match row {
             Row::A => {
@@ -216,7 +224,7 @@ pub(crate) fn replay(
                     let message = "the next log segment begins before this one ends";
                     return Err(here(Error::corrupt(message)));
                 }
-                ready.frames.push((frame, offset_bytes));
+                ready.push(frame, offset_bytes);
                 expected += 1;
                 offset_bytes += frame.frame_bytes;
                 closed = frame.is_closing();
@@ -245,28 +253,32 @@ pub(crate) fn replay(
 /// How many frames are collected before they are replayed.
 const READY_FRAMES_MAX: usize = 16;
 
-/// Whole frames of one segment that come next, with their offsets. They are replayed a few at a
+/// Whole frames of one segment that come next, and their offsets. They are replayed a few at a
 /// time, so that the memory the later ones need is on its way while the first are applied.
 #[derive(Default)]
 struct ReadyFrames<'a> {
-    frames: Vec<(Frame<'a>, u64)>,
+    frames: Vec<Frame<'a>>,
+    offsets_bytes: Vec<u64>,
 }
 
-impl ReadyFrames<'_> {
-    /// Replays those the graph does not have yet. An error comes with the offset of its frame.
-    fn replay(
-        &mut self,
-        graph: &mut Graph,
-        recovery: &mut Recovery,
-    ) -> std::result::Result<(), (Error, u64)> {
-        graph.prefetch_frames(self.frames.iter().map(|(frame, _)| frame));
-        for (frame, offset_bytes) in self.frames.drain(..) {
-            if frame.sequence > graph.position().sequence {
-                let records = graph.replay(&frame).map_err(|error| (error, offset_bytes))?;
-                recovery.replayed_records += records;
-                recovery.replayed_frames += 1;
-            }
-        }
+impl<'a> ReadyFrames<'a> {
+    fn push(&mut self, frame: Frame<'a>, offset_bytes: u64) {
+        self.frames.push(frame);
+        self.offsets_bytes.push(offset_bytes);
+    }
+
+    /// Replays those that the graph does not have yet.
+    fn replay(&mut self, graph: &mut Graph, recovery: &mut Recovery) -> Result<()> {
+        let known = |frame: &&Frame<'_>| frame.sequence <= graph.position().sequence;
+        let known_count = self.frames.iter().take_while(known).count();
+        let replayed = graph.replay(&self.frames[known_count..]);
+        let records = replayed.map_err(|(error, position)| {
+            error.at_offset(self.offsets_bytes[known_count + position])
+        })?;
+        recovery.replayed_records += records;
+        recovery.replayed_frames += (self.frames.len() - known_count) as u64;
+        self.frames.clear();
+        self.offsets_bytes.clear();
         Ok(())
     }
 }
@@ -306,7 +318,8 @@ fn later_frames(segments: &[SegmentView], place: LogPlace) -> impl Iterator<Item
     let sequences = place.sequence..place.sequence.saturating_add(frames_max);
     segments.iter().enumerate().flat_map(move |(behind, view)| {
         let start = if behind == 0 { place.offset_bytes } else { SEGMENT_HEADER_BYTES };
-        scan(&view.bytes, start, sequences.clone()).map(|(_, frame)| frame.durable_sequence)
+        scan(&view.bytes, start..view.written_bytes, sequences.clone())
+            .map(|(_, frame)| frame.durable_sequence)
     })
 }
 
@@ -320,8 +333,10 @@ struct Cut {
 /// them, a torn one counting as one.
 fn measure_cut(segments: &[SegmentView], place: LogPlace) -> Cut {
     let used = |view: &SegmentView, start: u64| {
-        let bytes = view.bytes.get(start as usize..).unwrap_or_default();
-        bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+        view.written_from(start)
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last as u64 + 1)
     };
     let first_bytes = used(&segments[place.segment], place.offset_bytes);
     let later = segments[place.segment + 1..].iter();

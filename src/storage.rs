@@ -29,6 +29,10 @@ pub(crate) trait Storage: Send + Sync {
     fn list(&self) -> Result<Vec<(String, u64)>>;
     /// The first `len_bytes` bytes of a file (or all there are), read-only.
     fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes>;
+    /// From where on a file was never written, so that it reads as zeros. May say too much.
+    fn written_bytes(&self, _name: &str) -> Result<u64> {
+        Ok(u64::MAX)
+    }
     /// A range of a file as private memory: changes stay in this process.
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes>;
     /// Makes an empty file for writing, replacing one of that name.
@@ -309,6 +313,19 @@ impl Storage for DirectoryStorage {
         let map = unsafe { MmapOptions::new().len(len_bytes as usize).map(&file) }
             .map_err(|source| Error::io("map", &self.path(name), &source))?;
         Ok(Bytes::Mapped(Arc::new(map)))
+    }
+
+    fn written_bytes(&self, name: &str) -> Result<u64> {
+        let (file, _) = self.open_existing(name, false)?;
+        let mut end_bytes = 0;
+        // A file system that does not know its holes says that all of a file is data.
+        while let Ok(data) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(end_bytes)) {
+            match rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data)) {
+                Ok(hole) if hole > end_bytes => end_bytes = hole,
+                Ok(_) | Err(_) => return Ok(u64::MAX),
+            }
+        }
+        Ok(end_bytes)
     }
 
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {

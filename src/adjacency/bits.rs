@@ -48,9 +48,27 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(u64::from(byte));
         }
-        self.long_varint()
+        self.word_varint().map_or_else(|| self.long_varint(), Ok)
     }
 
+    /// A varint that ends within the next eight bytes, without a loop: where its last byte is, then
+    /// the groups of seven bits moved together, twice as many at each step.
+    #[inline]
+    fn word_varint(&mut self) -> Option<u64> {
+        let word = u64::from_le_bytes(*self.rest.first_chunk::<8>()?);
+        let ends = !word & 0x8080_8080_8080_8080;
+        let last = ends.trailing_zeros() / 8;
+        if ends == 0 || word >> (8 * last) & 0x7f == 0 {
+            return None;
+        }
+        let groups = word & low_mask(8 * last + 8) & 0x7f7f_7f7f_7f7f_7f7f;
+        let pairs = groups & 0x007f_007f_007f_007f | (groups & 0x7f00_7f00_7f00_7f00) >> 1;
+        let quads = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+        self.rest = &self.rest[last as usize + 1..];
+        Some(quads & 0x0fff_ffff | (quads & 0x0fff_ffff_0000_0000) >> 4)
+    }
+
+    #[cold]
     fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -228,12 +246,18 @@ mod tests {
         let mut bytes = Vec::new();
         let values = (0..64).flat_map(|bit| [1_u64 << bit, (1 << bit) - 1, u64::MAX >> bit]);
         values.clone().for_each(|value| write_varint(value, &mut bytes));
-        let mut reader = Reader::new(&bytes);
-        for value in values {
-            assert_eq!(reader.varint().expect("written above"), value);
+        // With eight bytes behind it, a varint may be read as a word; without, byte by byte.
+        for behind in [0, 8] {
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len() + behind, 0x55);
+            let mut reader = Reader::new(&padded);
+            for value in values.clone() {
+                assert_eq!(reader.varint().expect("written above"), value);
+            }
+            assert_eq!(reader.rest().len(), behind);
         }
-        assert!(reader.rest().is_empty());
-        for bad in [&[0x80, 0x00][..], &[0xff; 10], &[0x80]] {
+        let padded = [0x80, 0x80, 0x00, 1, 1, 1, 1, 1, 1];
+        for bad in [&[0x80, 0x00][..], &[0xff; 10], &[0x80], &padded] {
             assert!(Reader::new(bad).varint().is_err());
         }
     }

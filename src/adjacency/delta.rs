@@ -145,7 +145,8 @@ impl ListDelta {
         match &mut self.changes {
             Changes::None => self.changes = Changes::One(change),
             Changes::One(first) => {
-                let mut changes = vec![*first];
+                let mut changes = Vec::with_capacity(4);
+                changes.push(*first);
                 changes.insert(place, change);
                 self.changes = Changes::Small(changes);
             }

@@ -206,6 +206,7 @@ impl Plan<'_> {
             Change::Follow(follower, followed) => self.follow(follower, followed, mutation.at),
             Change::Unfollow(follower, followed) => {
                 let (from, to) = self.resolve_both(follower, followed)?;
+                self.graph.prefetch_follows(&[(from, to)]);
                 let fit = self.graph.fit_of_unfollow(from, to)?;
                 if !fit.relation.following {
                     return Ok(Step::Nothing);
@@ -238,6 +239,7 @@ impl Plan<'_> {
         } else {
             self.resolve_both(follower, followed)?
         };
+        self.graph.prefetch_follows(&[(from, to)]);
         let (at, given) = at.map_or((self.now, false), |at| (at, true));
         let fit = self.graph.fit(from, to, at).map_err(|error| self.named(error, follower))?;
         if fit.relation.following {

@@ -21,57 +21,92 @@ pub(crate) struct Fit {
     to_tie: Option<u32>,
 }
 
-/// How many records of the log are looked at ahead.
-const PREFETCH_STEP: u64 = 16;
+/// How many records of the log are made ready before they are applied.
+const READY_STEPS_MAX: usize = 16;
 
-/// The records of a payload up to the first that does not decode.
-fn records_of(payload: &[u8]) -> impl Iterator<Item = Record<'_>> {
-    let mut records = RecordReader::new(payload).ok();
-    std::iter::from_fn(move || records.as_mut()?.next_record().ok().flatten())
+/// What replay does next.
+enum Step<'a> {
+    /// Applies a record of the frame at this position.
+    Record(Record<'a>, usize),
+    /// All records of a frame are applied.
+    EndOfFrame(Frame<'a>),
+}
+
+/// The records of a payload, up to the first that does not decode.
+fn records_of(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
+    let (mut records, mut failed) = match RecordReader::new(payload) {
+        Ok(records) => (Some(records), None),
+        Err(error) => (None, Some(error)),
+    };
+    std::iter::from_fn(move || match &mut records {
+        Some(reader) => reader.next_record().transpose(),
+        None => failed.take().map(Err),
+    })
 }
 
 impl Graph {
-    /// Applies a frame of the log: each record must fit, and the sequence must be the next.
-    pub(crate) fn replay(&mut self, frame: &Frame<'_>) -> Result<u64> {
-        assert!(frame.sequence == self.position.sequence + 1, "the caller checked the sequence");
-        let mut records = RecordReader::new(frame.payload)?;
+    /// Applies frames of the log, whose sequence numbers are the next ones: each record must fit.
+    /// Gives back how many records there were. An error comes with the position of its frame.
+    pub(crate) fn replay<'a>(&mut self, frames: &[Frame<'a>]) -> Result<u64, (Error, usize)> {
+        let mut ready: Vec<Step<'a>> = Vec::with_capacity(READY_STEPS_MAX);
         let mut record_count = 0;
-        while let Some(record) = records.next_record()? {
-            if record_count % PREFETCH_STEP == PREFETCH_STEP - 1 {
-                self.prefetch_records(records.clone());
+        for (position, frame) in frames.iter().enumerate() {
+            let mut records = records_of(frame.payload);
+            while let Some(record) = records.next() {
+                let Ok(record) = record else {
+                    // What comes before it in the log is reported first.
+                    self.replay_ready(&mut ready)?;
+                    return Err((record.expect_err("matched above"), position));
+                };
+                ready.push(Step::Record(record, position));
+                record_count += 1;
+                if ready.len() == READY_STEPS_MAX {
+                    self.replay_ready(&mut ready)?;
+                }
             }
-            let fit = self.check(&record).map_err(|error| match error.kind() {
-                ErrorKind::Corrupt => error,
-                _ => Error::corrupt(format!("a record does not fit what came before: {error}")),
-            })?;
-            self.apply(&record, fit);
-            record_count += 1;
+            ready.push(Step::EndOfFrame(*frame));
         }
-        self.commit(frame.sequence, frame.source_position);
+        self.replay_ready(&mut ready)?;
         Ok(record_count)
     }
 
-    /// Asks for what the frames replayed next will look at, so that their cache misses overlap.
-    pub(crate) fn prefetch_frames<'a>(&self, frames: impl Iterator<Item = &'a Frame<'a>>) {
-        self.prefetch_follows_of(frames.flat_map(|frame| records_of(frame.payload)));
-    }
-
-    fn prefetch_records(&self, mut records: RecordReader<'_>) {
-        self.prefetch_follows_of(std::iter::from_fn(|| records.next_record().ok().flatten()));
-    }
-
-    fn prefetch_follows_of<'a>(&self, records: impl Iterator<Item = Record<'a>>) {
-        let pairs = records.filter_map(|record| match record {
-            Record::Followed { from, to, .. } | Record::Unfollowed { from, to } => Some((from, to)),
-            Record::AccountAdded { .. } | Record::AccountRemoved { .. } => None,
-        });
-        let mut buffer = [(0, 0); PREFETCH_STEP as usize];
+    /// Applies a few steps, whose memory is asked for all at once so that its cache misses overlap.
+    fn replay_ready(&mut self, ready: &mut Vec<Step<'_>>) -> Result<(), (Error, usize)> {
+        let mut pairs = [(0, 0); READY_STEPS_MAX + 1];
         let mut pair_count = 0;
-        for (slot, pair) in buffer.iter_mut().zip(pairs) {
-            *slot = pair;
-            pair_count += 1;
+        for step in ready.iter() {
+            if let Step::Record(
+                Record::Followed { from, to, .. } | Record::Unfollowed { from, to },
+                _,
+            ) = *step
+                && pair_count < pairs.len()
+            {
+                pairs[pair_count] = (from, to);
+                pair_count += 1;
+            }
         }
-        self.prefetch_follows(&buffer[..pair_count]);
+        self.prefetch_follows(&pairs[..pair_count]);
+        for step in ready.drain(..) {
+            match step {
+                Step::Record(record, position) => {
+                    self.replay_record(&record).map_err(|error| (error, position))?;
+                }
+                Step::EndOfFrame(frame) => {
+                    assert!(frame.sequence == self.position.sequence + 1, "the caller checked it");
+                    self.commit(frame.sequence, frame.source_position);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_record(&mut self, record: &Record<'_>) -> Result<()> {
+        let fit = self.check(record).map_err(|error| match error.kind() {
+            ErrorKind::Corrupt => error,
+            _ => Error::corrupt(format!("a record does not fit what came before: {error}")),
+        })?;
+        self.apply(record, fit);
+        Ok(())
     }
 
     /// Says that all records up to `sequence` are applied.
@@ -135,7 +170,6 @@ impl Graph {
 
     /// The same for an unfollow, which needs no place among others of its time.
     pub(crate) fn fit_of_unfollow(&self, from: u32, to: u32) -> Result<Fit> {
-        self.prefetch_follows(&[(from, to)]);
         let relation = self.relation(from, to)?;
         let end = |id| self.is_local(id).then_some(0);
         Ok(Fit { relation, from_tie: end(from), to_tie: end(to) })

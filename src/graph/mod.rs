@@ -111,8 +111,9 @@ impl Graph {
     }
 
     /// The record of an account that exists.
+    #[inline]
     fn live(&self, id: u32) -> Result<&[u8]> {
-        self.accounts.live(id).ok_or(Error::bare(ErrorKind::UnknownAccount))
+        self.accounts.live(id).ok_or_else(|| Error::bare(ErrorKind::UnknownAccount))
     }
 
     fn is_local(&self, id: u32) -> bool {

@@ -64,6 +64,7 @@ impl Graph {
     }
 
     /// Both lists of a local account. Errors: `UnknownAccount`, `ForeignAccount`, `Corrupt`.
+    #[inline]
     pub(crate) fn lists(&self, id: u32) -> Result<Lists<'_>> {
         let record = self.live(id)?;
         if record.is_foreign() {
