@@ -6,7 +6,7 @@ use super::{Commit, FollowGraph, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
 use crate::image::Totals;
-use crate::storage::{DirectoryStorage, Discard};
+use crate::storage::{DirectoryStorage, Discard, give_back_freed_memory};
 use crate::store::{Follower, SegmentExtent, publish, used_bytes, write_copy};
 use crate::types::{CheckpointReport, Stats, Verification};
 use std::path::Path;
@@ -255,6 +255,7 @@ impl Shared {
         drop(commit);
         // The old graph is taken apart here, when nobody waits.
         drop(graph);
+        give_back_freed_memory();
         Ok(())
     }
 

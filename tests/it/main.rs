@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod kill;
 mod large;
+mod memory;
 mod model;
 mod pages;
 mod real;
