@@ -1,20 +1,29 @@
-//! Sorting more edges than fit in memory: a buffer, sorted runs in spill files, and a merge.
+//! Sorting more edges than fit in memory, by either end, on several threads.
 //!
+//! * Edges are collected into runs. A thread sorts a run twice, by (`from`, `to`) and by
+//!   (`to`, `from`), and keeps both while there is memory; what does not fit goes to a spill file.
 //! * The sort is stable: of edges with equal ends, the one pushed first comes first.
-//! * The edge buffers of a sorter never exceed the memory it was given (but for the least it can
-//!   work with, [`MIN_MEMORY_BYTES`]). Half of it holds edges, half is what the radix sort moves
-//!   them into.
-//! * Spill files go away with the sorter or with the sorted edges, whichever comes last. Their
-//!   names say that they are temporary, for the case that the process dies before.
+//! * The runs are merged piece by piece: a [`Cut`] is a range of account ids with the place of its
+//!   edges in every run, so that the pieces can be merged at the same time by different threads.
+//! * Buffers and kept runs together never exceed the memory given (but for the least a sorter can
+//!   work with, [`MIN_MEMORY_BYTES`]): a quarter is for buffers, and when all is sorted for the
+//!   merge; the rest keeps runs.
+//! * The spill file goes away with the last owner of what is in it. Its name says that it is
+//!   temporary, for the case that the process dies before.
 //!
-//! Not covered: spill files carry no checksums. They live for the length of one load in the
-//! process that wrote them, and the loader recounts what it builds from them.
+//! Not covered: the spill file carries no checksums. It lives for the length of one load in the
+//! process that wrote it, and the loader recounts what it builds from it.
+
+mod radix;
 
 use crate::error::{Error, Result};
-use crate::storage::{Bytes, Storage};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use crate::storage::{Bytes, OutputFile, Storage};
+use crate::workers::{Workers, processor_count};
+use parking_lot::Mutex;
+use radix::{bit_len, sort};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One follow on its way into an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +33,29 @@ pub(crate) struct Edge {
     pub(crate) at: u32,
 }
 
-/// An edge in a spill file: three little-endian words.
-const SPILLED_EDGE_BYTES: usize = 12;
-const _: () = assert!(size_of::<Edge>() == SPILLED_EDGE_BYTES);
+/// An edge in a run: three little-endian words, or two where all edges of the run have no time.
+const TIMED_EDGE_BYTES: usize = 12;
+const UNTIMED_EDGE_BYTES: usize = 8;
+const _: () = assert!(size_of::<Edge>() == TIMED_EDGE_BYTES);
 
-/// A spill file is written in pieces of this many edges.
+/// The name of the spill file. There is one sorter at a time in a directory.
+const SPILL_FILE_NAME: &str = "spill-edges.tmp";
+
+/// The spill file is written in pieces of this many edges.
 const SPILL_CHUNK_EDGES: usize = 16 * 1024;
 
-/// Below this a sorter would spend its time on opening files instead of sorting.
+/// With less than this a sorter would spend its time on reading tiny runs.
 const MIN_MEMORY_BYTES: u64 = 1024 * 1024;
 
-/// Runs shorter than this are sorted by comparing; the tables of a radix sort would cost more.
-const MIN_RADIX_EDGES: usize = 4096;
+/// More threads than this would wait for edges, which one thread pushes.
+const SORT_THREADS_MAX: usize = 4;
 
-/// The most bits a radix pass looks at: its counters and the ends of its buckets stay in cache.
-const MAX_DIGIT_BITS: u32 = 12;
+/// What merging one edge takes, roughly: the edge, the room of the merge, the list it becomes part
+/// of and its encoded form.
+const MERGED_EDGE_BYTES: u64 = 64;
+
+/// More edges than this in one piece would leave the processor's cache without any gain.
+const CUT_EDGES_MAX: u64 = 128 * 1024;
 
 impl Edge {
     /// Orders edges by `from`, then `to`.
@@ -47,58 +64,104 @@ impl Edge {
         u64::from(self.from) << 32 | u64::from(self.to)
     }
 
-    fn to_bytes(self) -> [u8; SPILLED_EDGE_BYTES] {
-        let mut bytes = [0; SPILLED_EDGE_BYTES];
+    fn to_bytes(self) -> [u8; TIMED_EDGE_BYTES] {
+        let mut bytes = [0; TIMED_EDGE_BYTES];
         bytes[0..4].copy_from_slice(&self.from.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.to.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.at.to_le_bytes());
         bytes
     }
 
-    #[inline]
-    fn from_bytes(bytes: &[u8; SPILLED_EDGE_BYTES]) -> Edge {
-        let [f0, f1, f2, f3, t0, t1, t2, t3, a0, a1, a2, a3] = *bytes;
-        Edge {
-            from: u32::from_le_bytes([f0, f1, f2, f3]),
-            to: u32::from_le_bytes([t0, t1, t2, t3]),
-            at: u32::from_le_bytes([a0, a1, a2, a3]),
-        }
+    fn to_untimed_bytes(self) -> [u8; UNTIMED_EDGE_BYTES] {
+        (u64::from(self.to) << 32 | u64::from(self.from)).to_le_bytes()
     }
 }
 
-/// Sorts edges by (`from`, `to`), stable, in bounded memory.
+/// The little-endian word at the front of `bytes`.
+#[inline]
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[..4].try_into().expect("the slice has four bytes"))
+}
+
+/// Which end of the edges comes first: in the order of the followers the ends change places, so
+/// `from` is the account that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Following = 0,
+    Followers = 1,
+}
+
+/// One value for each [`Side`].
+type BothSides<T> = [T; 2];
+
+/// A run on its way through a sorting thread, and the other half of its radix sort. The room of
+/// both is used again for later runs.
+#[derive(Default)]
+struct Buffers {
+    edges: Vec<Edge>,
+    scratch: Vec<Edge>,
+}
+
+/// What a sorting thread gives back.
+type SortedRun = Result<(BothSides<StoredRun>, Buffers)>;
+
+/// Sorts edges by both ends, stable, in bounded memory, while more are pushed.
 ///
 /// Cost: linear in the edges of a run for each of two to six passes, and a logarithm of the number
 /// of runs for each edge that is merged.
-pub(crate) struct EdgeSorter<'a> {
-    spill: SpillFiles<'a>,
+pub(crate) struct EdgeSorter {
+    store: Arc<RunStore>,
+    sorting: Workers<Buffers, SortedRun>,
     /// Edges of the run under way, in the order they were pushed.
-    buffer: Vec<Edge>,
-    /// The other half of a radix sort, as long as the longest run so far.
-    scratch: Vec<Edge>,
+    buffers: Buffers,
+    spare: Vec<Buffers>,
+    runs: BothSides<Vec<StoredRun>>,
     /// How many edges a run may have.
     run_len: usize,
+    merge_bytes: u64,
     pushed_count: u64,
 }
 
-impl<'a> EdgeSorter<'a> {
-    /// A sorter that spills to files `spill-<prefix>-<n>.tmp` once `memory_bytes` are full.
-    pub(crate) fn new(storage: &'a dyn Storage, prefix: &str, memory_bytes: u64) -> Self {
-        let chunk_bytes = (SPILL_CHUNK_EDGES * SPILLED_EDGE_BYTES) as u64;
-        let buffers_bytes = memory_bytes.max(MIN_MEMORY_BYTES) - chunk_bytes;
-        let run_len = buffers_bytes / (2 * size_of::<Edge>() as u64);
-        EdgeSorter::with_run_len(storage, prefix, usize::try_from(run_len).unwrap_or(usize::MAX))
+impl EdgeSorter {
+    /// A sorter that spills to a file once `memory_bytes` are full.
+    ///
+    /// # Errors
+    /// `Io` when the system gives no threads.
+    pub(crate) fn new(storage: Arc<dyn Storage>, memory_bytes: u64) -> Result<EdgeSorter> {
+        let memory_bytes = memory_bytes.max(MIN_MEMORY_BYTES);
+        let buffers_bytes = memory_bytes / 4;
+        let thread_count = processor_count().min(SORT_THREADS_MAX) as u64;
+        // Every thread has a run, its scratch room and a sorted side on the way to the store; one
+        // more run is being filled.
+        let run_edge_bytes = (3 * thread_count + 2) * size_of::<Edge>() as u64;
+        let run_len = usize::try_from(buffers_bytes / run_edge_bytes).unwrap_or(usize::MAX);
+        EdgeSorter::with_run_len(storage, run_len, memory_bytes - buffers_bytes, buffers_bytes)
     }
 
-    fn with_run_len(storage: &'a dyn Storage, prefix: &str, run_len: usize) -> Self {
+    fn with_run_len(
+        storage: Arc<dyn Storage>,
+        run_len: usize,
+        kept_bytes_max: u64,
+        merge_bytes: u64,
+    ) -> Result<EdgeSorter> {
         assert!(run_len > 0, "a run holds at least one edge");
-        EdgeSorter {
-            spill: SpillFiles { storage, prefix: prefix.to_owned(), runs: Vec::new() },
-            buffer: Vec::new(),
-            scratch: Vec::new(),
+        let kept_bytes_left = AtomicU64::new(kept_bytes_max);
+        let store = Arc::new(RunStore { storage, kept_bytes_left, spill: Mutex::new(None) });
+        let thread_count = processor_count().min(SORT_THREADS_MAX);
+        let sort = {
+            let store = store.clone();
+            move |buffers| sort_both_sides(buffers, &store)
+        };
+        Ok(EdgeSorter {
+            store,
+            sorting: Workers::start("followgraph-sort", thread_count, thread_count, sort)?,
+            buffers: Buffers::default(),
+            spare: Vec::new(),
+            runs: [Vec::new(), Vec::new()],
             run_len,
+            merge_bytes,
             pushed_count: 0,
-        }
+        })
     }
 
     /// Adds one edge.
@@ -107,310 +170,326 @@ impl<'a> EdgeSorter<'a> {
     /// `DiskFull` or `Io` when a run cannot be spilled; the sorter is of no more use then.
     #[inline]
     pub(crate) fn push(&mut self, edge: Edge) -> Result<()> {
-        if self.buffer.len() == self.buffer.capacity() {
+        if self.buffers.edges.len() == self.buffers.edges.capacity() {
             self.make_room()?;
         }
-        self.buffer.push(edge);
+        self.buffers.edges.push(edge);
         self.pushed_count += 1;
         Ok(())
     }
 
-    /// Grows the buffer by doubling, but to a run's length at most, and empties it there.
+    /// Grows the buffer by doubling, but to a run's length at most, and hands it over there.
     #[cold]
     fn make_room(&mut self) -> Result<()> {
-        let len = self.buffer.len();
+        let len = self.buffers.edges.len();
         if len >= self.run_len {
-            return self.spill_run();
+            return self.sort_run();
         }
         let grown_len = (len * 2).max(1024).min(self.run_len);
-        self.buffer.reserve_exact(grown_len - len);
+        self.buffers.edges.reserve_exact(grown_len - len);
         Ok(())
     }
 
-    fn spill_run(&mut self) -> Result<()> {
-        sort(&mut self.buffer, &mut self.scratch);
-        self.spill.write(&self.buffer)?;
-        self.buffer.clear();
+    fn sort_run(&mut self) -> Result<()> {
+        let next = self.spare.pop().unwrap_or_default();
+        let full = std::mem::replace(&mut self.buffers, next);
+        let sorted = self.sorting.push(full);
+        self.take(sorted)
+    }
+
+    fn take(&mut self, sorted: Option<SortedRun>) -> Result<()> {
+        if let Some(sorted) = sorted {
+            let ([following, followers], buffers) = sorted?;
+            self.runs[Side::Following as usize].push(following);
+            self.runs[Side::Followers as usize].push(followers);
+            self.spare.push(buffers);
+        }
         Ok(())
     }
 
-    /// Sorts what is left. Edges that never filled the memory stay in it.
+    /// Sorts what is left.
     ///
     /// # Errors
-    /// `DiskFull` or `Io` when the last run cannot be spilled or the runs cannot be mapped.
-    pub(crate) fn finish(mut self) -> Result<SortedEdges<'a>> {
-        let edge_count = self.pushed_count;
-        if self.spill.runs.is_empty() {
-            sort(&mut self.buffer, &mut self.scratch);
-            let runs = Runs::InMemory(self.buffer);
-            return Ok(SortedEdges { runs, edge_count, _spill: self.spill });
+    /// `DiskFull` or `Io` when a run cannot be spilled or the spill file cannot be mapped.
+    pub(crate) fn finish(mut self) -> Result<SortedEdges> {
+        if !self.buffers.edges.is_empty() {
+            self.sort_run()?;
         }
-        if !self.buffer.is_empty() {
-            self.spill_run()?;
+        while let Some(sorted) = self.sorting.next() {
+            self.take(Some(sorted))?;
         }
-        let runs = Runs::Spilled(self.spill.map()?);
-        Ok(SortedEdges { runs, edge_count, _spill: self.spill })
+        let EdgeSorter { store, runs, merge_bytes, pushed_count, .. } = self;
+        let spilled = store.map()?;
+        let sides = runs.map(|runs| runs.into_iter().map(|run| run.open(&spilled)).collect());
+        Ok(SortedEdges { sides, merge_bytes, pushed_count, _store: store })
     }
 }
 
-/// Sorts by key, stable. `scratch` is grown as needed; its contents mean nothing.
-fn sort(edges: &mut [Edge], scratch: &mut Vec<Edge>) {
-    // An exported graph is sorted already, and looking is much cheaper than sorting.
-    if edges.is_sorted_by_key(|edge| edge.key()) {
-        return;
-    }
-    if edges.len() < MIN_RADIX_EDGES {
-        edges.sort_by_key(|edge| edge.key());
-        return;
-    }
-    scratch.reserve_exact(edges.len().saturating_sub(scratch.len()));
-    scratch.resize(edges.len(), Edge { from: 0, to: 0, at: 0 });
+/// Sorts a run by either end and stores both outcomes.
+fn sort_both_sides(mut buffers: Buffers, store: &RunStore) -> SortedRun {
+    let Buffers { edges, scratch } = &mut buffers;
     let used = edges.iter().fold((0, 0), |used, edge| (used.0 | edge.from, used.1 | edge.to));
-    let (from_bits, to_bits) = (bit_len(used.0), bit_len(used.1));
-    // One pass over the highest bits makes parts that fit the processor's cache, where the many
-    // passes over the other bits cost a fraction of what they would cost in main memory.
-    let part_shift = from_bits.saturating_sub(MAX_DIGIT_BITS);
-    let part_digit = Digit { of: Field::From, shift: part_shift, bits: from_bits - part_shift };
-    let part_ends = scatter(edges, scratch, part_digit);
-    let digits = digits(to_bits, part_shift);
-    let (mut edges, mut scratch) = (edges, scratch.as_mut_slice());
-    let mut done = 0;
-    for end in part_ends {
-        let (part, rest) = std::mem::take(&mut edges).split_at_mut(end - done);
-        let (scratch_part, scratch_rest) = std::mem::take(&mut scratch).split_at_mut(end - done);
-        (edges, scratch, done) = (rest, scratch_rest, end);
-        sort_part(scratch_part, part, &digits);
+    sort(edges, scratch, bit_len(used.0), bit_len(used.1));
+    let following = store.keep(edges)?;
+    for edge in edges.iter_mut() {
+        (edge.from, edge.to) = (edge.to, edge.from);
     }
+    // What is the second end now is in order already, and the sort is stable.
+    sort(edges, scratch, bit_len(used.1), 0);
+    let followers = store.keep(edges)?;
+    edges.clear();
+    Ok(([following, followers], buffers))
 }
 
-/// The bits below those the parts were made by, least significant digit first: a pass keeps the
-/// order of the passes before it.
-fn digits(to_bits: u32, from_bits: u32) -> Vec<Digit> {
-    let field_digits = |of: Field, field_bits: u32| {
-        let pass_count = field_bits.div_ceil(MAX_DIGIT_BITS).max(1);
-        let bits = field_bits.div_ceil(pass_count);
-        (0..pass_count).map(move |pass| Digit { of, shift: pass * bits, bits })
-    };
-    let digits = field_digits(Field::To, to_bits).chain(field_digits(Field::From, from_bits));
-    digits.filter(|digit| digit.bits > 0).collect()
+/// Where sorted runs go: into memory while there is room for them, then to the spill file.
+struct RunStore {
+    storage: Arc<dyn Storage>,
+    kept_bytes_left: AtomicU64,
+    spill: Mutex<Option<SpillFile>>,
 }
 
-/// Sorts `part` into `sorted`, which has the same length; `part` is left in any state.
-fn sort_part<'e>(mut part: &'e mut [Edge], mut sorted: &'e mut [Edge], digits: &[Digit]) {
-    let few = part.len() < MIN_RADIX_EDGES;
-    if few {
-        part.sort_by_key(|edge| edge.key());
-    } else {
-        for digit in digits {
-            scatter(part, sorted, *digit);
-            std::mem::swap(&mut part, &mut sorted);
-        }
-    }
-    // Every pass swapped the two, so the outcome is in `part`; which slice that is, the number of
-    // passes says.
-    if few || digits.len().is_multiple_of(2) {
-        sorted.copy_from_slice(part);
-    }
+struct SpillFile {
+    file: Box<dyn OutputFile>,
+    len_bytes: u64,
 }
 
-#[derive(Clone, Copy)]
-enum Field {
-    From,
-    To,
+/// A run in the store.
+struct StoredRun {
+    place: RunPlace,
+    len_bytes: usize,
+    edge_bytes: usize,
 }
 
-/// Some bits of one field of an edge.
-#[derive(Clone, Copy)]
-struct Digit {
-    of: Field,
-    shift: u32,
-    bits: u32,
+enum RunPlace {
+    Memory(Vec<u8>),
+    /// At this offset of the spill file.
+    File(u64),
 }
 
-fn bit_len(value: u32) -> u32 {
-    u32::BITS - value.leading_zeros()
-}
-
-/// Copies `edges` to `target` in the order of one digit, equal digits in the order they had.
-/// Returns where the edges of each digit end.
-fn scatter(edges: &[Edge], target: &mut [Edge], digit: Digit) -> Vec<usize> {
-    match digit.of {
-        Field::From => scatter_by(edges, target, digit, |edge| edge.from),
-        Field::To => scatter_by(edges, target, digit, |edge| edge.to),
-    }
-}
-
-#[inline]
-fn scatter_by(
-    edges: &[Edge],
-    target: &mut [Edge],
-    digit: Digit,
-    field: impl Fn(&Edge) -> u32,
-) -> Vec<usize> {
-    let mask = (1 << digit.bits) - 1;
-    let value = |edge: &Edge| ((field(edge) >> digit.shift) & mask) as usize;
-    let mut next = vec![0usize; mask as usize + 1];
-    for edge in edges {
-        next[value(edge)] += 1;
-    }
-    let mut start = 0;
-    for slot in &mut next {
-        let count = *slot;
-        *slot = start;
-        start += count;
-    }
-    for edge in edges {
-        let slot = &mut next[value(edge)];
-        target[*slot] = *edge;
-        *slot += 1;
-    }
-    next
-}
-
-/// The spill files of one sorter, removed when dropped.
-struct SpillFiles<'a> {
-    storage: &'a dyn Storage,
-    prefix: String,
-    /// How many edges each file holds, by file number.
-    runs: Vec<usize>,
-}
-
-impl SpillFiles<'_> {
-    fn name(&self, run_index: usize) -> String {
-        format!("spill-{}-{run_index}.tmp", self.prefix)
+impl RunStore {
+    /// Stores edges as they are ordered.
+    fn keep(&self, edges: &[Edge]) -> Result<StoredRun> {
+        let is_timed = edges.iter().any(|edge| edge.at != 0);
+        let edge_bytes = if is_timed { TIMED_EDGE_BYTES } else { UNTIMED_EDGE_BYTES };
+        let len_bytes = edges.len() * edge_bytes;
+        let take = |left: u64| left.checked_sub(len_bytes as u64);
+        let has_room =
+            self.kept_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        let place = if has_room.is_ok() {
+            let mut bytes = Vec::with_capacity(len_bytes);
+            append_edges(edges, is_timed, &mut bytes);
+            RunPlace::Memory(bytes)
+        } else {
+            RunPlace::File(self.spill(edges, is_timed)?)
+        };
+        Ok(StoredRun { place, len_bytes, edge_bytes })
     }
 
-    fn write(&mut self, edges: &[Edge]) -> Result<()> {
-        let name = self.name(self.runs.len());
-        let mut file = self.storage.create(&name)?;
-        // Counted before it is written, so that a half-written file is removed as well.
-        self.runs.push(edges.len());
-        let mut chunk = Vec::with_capacity(SPILL_CHUNK_EDGES * SPILLED_EDGE_BYTES);
-        let mut offset_bytes = 0;
+    /// Appends edges to the spill file and says at which offset they are.
+    fn spill(&self, edges: &[Edge], is_timed: bool) -> Result<u64> {
+        let mut spill = self.spill.lock();
+        let spill = match &mut *spill {
+            Some(spill) => spill,
+            none => {
+                let file = self.storage.create(SPILL_FILE_NAME)?;
+                none.insert(SpillFile { file, len_bytes: 0 })
+            }
+        };
+        let start_bytes = spill.len_bytes;
+        let mut chunk = Vec::with_capacity(SPILL_CHUNK_EDGES * TIMED_EDGE_BYTES);
         for edges in edges.chunks(SPILL_CHUNK_EDGES) {
             chunk.clear();
-            chunk.extend(edges.iter().flat_map(|edge| edge.to_bytes()));
-            file.write_at(offset_bytes, &chunk)?;
-            offset_bytes += chunk.len() as u64;
+            append_edges(edges, is_timed, &mut chunk);
+            spill.file.write_at(spill.len_bytes, &chunk)?;
+            spill.len_bytes += chunk.len() as u64;
         }
-        Ok(())
+        Ok(start_bytes)
     }
 
-    fn map(&self) -> Result<Vec<Bytes>> {
-        let map_run = |(run_index, edge_count): (usize, &usize)| {
-            let name = self.name(run_index);
-            let len_bytes = edge_count * SPILLED_EDGE_BYTES;
-            let bytes = self.storage.map(&name, len_bytes as u64)?;
-            if bytes.len() != len_bytes {
-                return Err(Error::corrupt("a spill file lost its end while it was in use")
-                    .at_path(&self.storage.path(&name))
-                    .expected(len_bytes, bytes.len()));
-            }
-            Ok(bytes)
+    /// Everything that was spilled.
+    fn map(&self) -> Result<Bytes> {
+        let Some(spill) = &*self.spill.lock() else {
+            return Ok(Bytes::Owned(Arc::default()));
         };
-        self.runs.iter().enumerate().map(map_run).collect()
+        let bytes = self.storage.map(SPILL_FILE_NAME, spill.len_bytes)?;
+        if bytes.len() as u64 != spill.len_bytes {
+            return Err(Error::corrupt("the spill file lost its end while it was in use")
+                .at_path(&self.storage.path(SPILL_FILE_NAME))
+                .expected(spill.len_bytes, bytes.len()));
+        }
+        Ok(bytes)
     }
 }
 
-impl Drop for SpillFiles<'_> {
+impl Drop for RunStore {
     fn drop(&mut self) {
-        for run_index in 0..self.runs.len() {
+        if self.spill.get_mut().is_some() {
             // A leftover costs disk space only, and opening the graph removes it.
-            let _ = self.storage.remove(&self.name(run_index));
+            let _ = self.storage.remove(SPILL_FILE_NAME);
         }
     }
 }
 
-/// Edges in order, to be read as often as needed. Owns the spill files and removes them at its end.
-pub(crate) struct SortedEdges<'a> {
-    runs: Runs,
-    edge_count: u64,
-    _spill: SpillFiles<'a>,
-}
-
-enum Runs {
-    InMemory(Vec<Edge>),
-    Spilled(Vec<Bytes>),
-}
-
-impl SortedEdges<'_> {
-    /// How many edges were pushed.
-    pub(crate) fn len(&self) -> u64 {
-        self.edge_count
-    }
-
-    /// All edges in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<Edge>> + '_ {
-        match &self.runs {
-            Runs::InMemory(edges) => Merge::InMemory(edges.iter()),
-            Runs::Spilled(runs) => Merge::spilled(runs),
-        }
-        .map(Ok)
+fn append_edges(edges: &[Edge], is_timed: bool, bytes: &mut Vec<u8>) {
+    if is_timed {
+        edges.iter().for_each(|edge| bytes.extend_from_slice(&edge.to_bytes()));
+    } else {
+        edges.iter().for_each(|edge| bytes.extend_from_slice(&edge.to_untimed_bytes()));
     }
 }
 
-/// An iteration under way. Of equal edges in several runs the earlier run has the earlier pushed.
-enum Merge<'a> {
-    InMemory(std::slice::Iter<'a, Edge>),
-    Spilled {
-        runs: Vec<RunReader<'a>>,
-        /// The next key of each run that has one, and the run's number.
-        heads: BinaryHeap<Reverse<(u64, usize)>>,
-    },
-}
-
-impl<'a> Merge<'a> {
-    fn spilled(runs: &'a [Bytes]) -> Merge<'a> {
-        let runs: Vec<_> = runs.iter().filter_map(|bytes| RunReader::new(bytes)).collect();
-        let head = |(run_index, run): (usize, &RunReader<'_>)| Reverse((run.head.key(), run_index));
-        let heads = runs.iter().enumerate().map(head).collect();
-        Merge::Spilled { runs, heads }
+impl StoredRun {
+    fn open(self, spilled: &Bytes) -> Run {
+        let (bytes, start_bytes) = match self.place {
+            RunPlace::Memory(bytes) => (Bytes::Owned(Arc::new(bytes)), 0),
+            RunPlace::File(offset_bytes) => (spilled.clone(), offset_bytes as usize),
+        };
+        let range = start_bytes..start_bytes + self.len_bytes;
+        Run { bytes, range, edge_bytes: self.edge_bytes }
     }
 }
 
-impl Iterator for Merge<'_> {
-    type Item = Edge;
+/// A sorted run, ready to be read.
+struct Run {
+    bytes: Bytes,
+    range: Range<usize>,
+    edge_bytes: usize,
+}
 
-    #[inline]
-    fn next(&mut self) -> Option<Edge> {
-        match self {
-            Merge::InMemory(edges) => edges.next().copied(),
-            Merge::Spilled { runs, heads } => {
-                let mut top = heads.peek_mut()?;
-                let run_index = top.0.1;
-                let run = &mut runs[run_index];
-                let edge = run.head;
-                if run.advance() {
-                    *top = Reverse((run.head.key(), run_index));
-                } else {
-                    PeekMut::pop(top);
-                }
-                Some(edge)
+impl Run {
+    fn bytes_of(&self, edges: Range<usize>) -> &[u8] {
+        let run = &self.bytes[self.range.clone()];
+        &run[edges.start * self.edge_bytes..edges.end * self.edge_bytes]
+    }
+
+    /// The first edge at or after `start` whose `from` is `id` or more.
+    fn find(&self, start: usize, id: u32) -> usize {
+        let (mut low, mut high) = (start, self.range.len() / self.edge_bytes);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if word(self.bytes_of(middle..middle + 1)) < id {
+                low = middle + 1;
+            } else {
+                high = middle;
             }
         }
+        low
+    }
+
+    fn read(&self, range: Range<usize>, edges: &mut Vec<Edge>) {
+        let bytes = self.bytes_of(range);
+        let ends = |bytes: &[u8]| (word(bytes), word(&bytes[4..]));
+        if self.edge_bytes == TIMED_EDGE_BYTES {
+            edges.extend(bytes.chunks_exact(TIMED_EDGE_BYTES).map(|bytes| {
+                let (from, to) = ends(bytes);
+                Edge { from, to, at: word(&bytes[8..]) }
+            }));
+        } else {
+            edges.extend(bytes.chunks_exact(UNTIMED_EDGE_BYTES).map(|bytes| {
+                let (from, to) = ends(bytes);
+                Edge { from, to, at: 0 }
+            }));
+        }
     }
 }
 
-/// A run that is being read: its next edge, and the bytes after it.
-struct RunReader<'a> {
-    head: Edge,
-    rest: &'a [u8],
+/// Edges sorted by either end, in runs. Owns the spill file, which goes away with it.
+pub(crate) struct SortedEdges {
+    sides: BothSides<Vec<Run>>,
+    merge_bytes: u64,
+    pushed_count: u64,
+    _store: Arc<RunStore>,
 }
 
-impl<'a> RunReader<'a> {
-    /// A reader of the run, or `None` if there is nothing in it.
-    fn new(bytes: &'a [u8]) -> Option<RunReader<'a>> {
-        let (head, rest) = bytes.split_first_chunk()?;
-        Some(RunReader { head: Edge::from_bytes(head), rest })
+/// Some accounts, and where their edges are in every run of either side.
+pub(crate) struct Cut {
+    pub(crate) ids: Range<u32>,
+    /// How many edges the runs of both sides hold for these accounts, repeats included.
+    pub(crate) edge_count: u64,
+    slices: BothSides<Vec<Range<usize>>>,
+}
+
+impl SortedEdges {
+    /// How many edges were pushed.
+    pub(crate) fn pushed_count(&self) -> u64 {
+        self.pushed_count
     }
 
-    /// Steps to the next edge; false at the end.
-    #[inline]
-    fn advance(&mut self) -> bool {
-        let Some((head, rest)) = self.rest.split_first_chunk() else { return false };
-        self.head = Edge::from_bytes(head);
-        self.rest = rest;
-        true
+    /// Cuts the accounts `0..id_count` into pieces, in order. `under_way_max` of them together
+    /// can be merged within the memory of the sorter, unless one account alone takes more.
+    pub(crate) fn cuts(&self, id_count: u32, under_way_max: usize) -> Cuts<'_> {
+        let size_max = self.merge_bytes / MERGED_EDGE_BYTES / under_way_max as u64;
+        Cuts {
+            edges: self,
+            starts: [0, 1].map(|side| vec![0; self.sides[side].len()]),
+            next_id: 0,
+            id_count,
+            step: 1024,
+            size_max: size_max.clamp(1024, CUT_EDGES_MAX),
+        }
+    }
+
+    /// Replaces the contents of `edges` with those of a cut: in order, without repeats. The one
+    /// that was pushed first counts.
+    pub(crate) fn merge(&self, cut: &Cut, side: Side, edges: &mut Vec<Edge>) {
+        edges.clear();
+        for (run, slice) in self.sides[side as usize].iter().zip(&cut.slices[side as usize]) {
+            run.read(slice.clone(), edges);
+        }
+        // A stable sort that looks for runs, and finds those just read.
+        edges.sort_by_key(|edge| edge.key());
+        edges.dedup_by_key(|edge| edge.key());
+    }
+}
+
+/// The cuts of sorted edges.
+pub(crate) struct Cuts<'a> {
+    edges: &'a SortedEdges,
+    /// Where the next cut begins in every run.
+    starts: BothSides<Vec<usize>>,
+    next_id: u32,
+    id_count: u32,
+    /// How many accounts to try next.
+    step: u32,
+    /// How many accounts and edges together a cut may have.
+    size_max: u64,
+}
+
+impl Cuts<'_> {
+    fn cut(&self, ids: Range<u32>) -> Cut {
+        let slices = [0, 1].map(|side: usize| {
+            let runs = self.edges.sides[side].iter().zip(&self.starts[side]);
+            runs.map(|(run, &start)| start..run.find(start, ids.end)).collect::<Vec<_>>()
+        });
+        let edge_count = slices.iter().flatten().map(|slice| slice.len() as u64).sum();
+        Cut { ids, edge_count, slices }
+    }
+}
+
+impl Iterator for Cuts<'_> {
+    type Item = Cut;
+
+    fn next(&mut self) -> Option<Cut> {
+        let start = self.next_id;
+        let left = self.id_count - start;
+        if left == 0 {
+            return None;
+        }
+        let mut step = self.step.min(left);
+        let (cut, size) = loop {
+            let cut = self.cut(start..start + step);
+            let size = cut.edge_count + u64::from(step);
+            if size <= self.size_max || step == 1 {
+                break (cut, size);
+            }
+            step /= 2;
+        };
+        self.step = if size * 2 < self.size_max { step.saturating_mul(2) } else { step };
+        self.next_id = cut.ids.end;
+        for (starts, slices) in self.starts.iter_mut().zip(&cut.slices) {
+            starts.iter_mut().zip(slices).for_each(|(start, slice)| *start = slice.end);
+        }
+        Some(cut)
     }
 }
 
@@ -421,16 +500,54 @@ mod tests {
     use crate::storage::{DirectoryStorage, MemoryStorage};
     use proptest::prelude::*;
 
+    /// A sorter whose runs have this length, and which keeps no more than so many bytes of them.
+    fn sorter(storage: &MemoryStorage, run_len: usize, kept_bytes_max: u64) -> EdgeSorter {
+        let storage = Arc::new(storage.clone());
+        EdgeSorter::with_run_len(storage, run_len, kept_bytes_max, 1 << 20)
+            .expect("there are threads")
+    }
+
+    fn push_all(sorter: &mut EdgeSorter, edges: &[Edge]) {
+        for edge in edges {
+            sorter.push(*edge).expect("memory does not fail");
+        }
+    }
+
     fn spill_file_count(storage: &dyn Storage) -> usize {
         let files = storage.list().expect("the storage can be listed");
         files.iter().filter(|(name, _)| name.starts_with("spill-")).count()
     }
 
-    fn collect(sorted: &SortedEdges<'_>) -> Vec<Edge> {
-        sorted.iter().collect::<Result<_>>().expect("every run can be read")
+    /// All edges of a side by pieces, which together are all accounts and all edges, once each.
+    fn merged(sorted: &SortedEdges, side: Side, id_count: u32) -> Vec<Edge> {
+        let (mut all, mut piece, mut next_id, mut edge_count) = (Vec::new(), Vec::new(), 0, 0);
+        for cut in sorted.cuts(id_count, 4) {
+            assert_eq!(cut.ids.start, next_id);
+            assert!(!cut.ids.is_empty());
+            next_id = cut.ids.end;
+            edge_count += cut.edge_count;
+            sorted.merge(&cut, side, &mut piece);
+            assert!(piece.iter().all(|edge| cut.ids.contains(&edge.from)));
+            all.extend_from_slice(&piece);
+        }
+        assert_eq!(next_id, id_count);
+        assert_eq!(edge_count, 2 * sorted.pushed_count());
+        all
     }
 
-    /// `from` and `to` small, so that there are duplicates; `at` tells them apart.
+    /// What a stable sort makes of the edges, the first of equal ones alone.
+    fn expected(edges: &[Edge], side: Side) -> Vec<Edge> {
+        let turned = |edge: &Edge| match side {
+            Side::Following => *edge,
+            Side::Followers => Edge { from: edge.to, to: edge.from, at: edge.at },
+        };
+        let mut edges: Vec<Edge> = edges.iter().map(turned).collect();
+        edges.sort_by_key(|edge| (edge.from, edge.to));
+        edges.dedup_by_key(|edge| (edge.from, edge.to));
+        edges
+    }
+
+    /// `from` and `to` small, so that there are repeats; `at` tells them apart.
     fn edges(count: usize, ids: u32) -> impl Strategy<Value = Vec<Edge>> {
         let ends = prop::collection::vec((0..ids, 0..ids), 0..count);
         ends.prop_map(|ends| {
@@ -444,23 +561,20 @@ mod tests {
         (0..count).map(|i| Edge { from: mix(i), to: mix(i ^ 0x5555), at: i }).collect()
     }
 
-    fn assert_sorts_like_a_vec(edges: &[Edge], run_len: usize) {
+    fn assert_sorts_like_a_vec(edges: &[Edge], run_len: usize, kept_bytes_max: u64) {
         let storage = MemoryStorage::default();
-        let mut sorter = EdgeSorter::with_run_len(&storage, "t", run_len);
-        for edge in edges {
-            sorter.push(*edge).expect("memory does not fail");
+        let mut sorter = sorter(&storage, run_len, kept_bytes_max);
+        push_all(&mut sorter, edges);
+        let sorted = sorter.finish().expect("memory does not fail");
+        assert_eq!(sorted.pushed_count(), edges.len() as u64);
+        let id_count = edges.iter().map(|edge| edge.from.max(edge.to) + 1).max().unwrap_or(5);
+        for side in [Side::Following, Side::Followers] {
+            assert!(merged(&sorted, side, id_count) == expected(edges, side), "{side:?}");
         }
-        let outcome = sorter.finish().expect("memory does not fail");
-        let mut expected = edges.to_vec();
-        expected.sort_by_key(|edge| (edge.from, edge.to));
-        assert_eq!(collect(&outcome), expected);
-        assert_eq!(collect(&outcome), expected, "a second iteration gives the same");
-        assert_eq!(outcome.len(), edges.len() as u64);
-        let run_count = edges.len().div_ceil(run_len);
-        let expected_files = if run_count > 1 { run_count } else { 0 };
-        assert_eq!(spill_file_count(&storage), expected_files);
-        drop(outcome);
-        assert_eq!(spill_file_count(&storage), 0, "spill files outlived their owner");
+        let spills = kept_bytes_max == 0 && !edges.is_empty();
+        assert_eq!(spill_file_count(&storage), usize::from(spills));
+        drop(sorted);
+        assert_eq!(spill_file_count(&storage), 0, "the spill file outlived its owner");
     }
 
     proptest! {
@@ -468,82 +582,104 @@ mod tests {
         fn any_edges_in_runs_of_any_length_come_out_like_a_stable_sort(
             edges in edges(300, 12),
             run_len in 1usize..400,
+            kept_bytes_max in prop::sample::select(vec![0, u64::MAX]),
         ) {
-            assert_sorts_like_a_vec(&edges, run_len);
+            assert_sorts_like_a_vec(&edges, run_len, kept_bytes_max);
         }
     }
 
     #[test]
     fn long_runs_are_sorted_by_radix_for_every_width_of_ids() {
-        for shift in [0, 3, 8, 9, 19, 20, 26, 31] {
-            let edges = scrambled(20_000, shift);
-            assert_sorts_like_a_vec(&edges, MIN_RADIX_EDGES * 2);
-            assert_sorts_like_a_vec(&edges, usize::MAX);
+        for shift in [3, 8, 9, 19, 20, 26, 31] {
+            let mut edges = scrambled(20_000, shift);
+            assert_sorts_like_a_vec(&edges, 8192, u64::MAX);
+            assert_sorts_like_a_vec(&edges, usize::MAX, 0);
+            edges.iter_mut().for_each(|edge| edge.at = 0);
+            assert_sorts_like_a_vec(&edges, 8192, 0);
         }
     }
 
     #[test]
     fn edges_that_are_in_order_already_stay_so() {
         let edges: Vec<_> = (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i }).collect();
-        assert_sorts_like_a_vec(&edges, 3_000);
+        assert_sorts_like_a_vec(&edges, 3_000, u64::MAX);
     }
 
     #[test]
     fn nothing_pushed_is_nothing_sorted() {
-        assert_sorts_like_a_vec(&[], 1);
+        assert_sorts_like_a_vec(&[], 1, 0);
     }
 
     #[test]
-    fn the_buffers_stay_below_the_memory_given() {
+    fn one_account_with_more_edges_than_a_piece_may_have_is_a_piece_of_its_own() {
+        let from_hub = |to| Edge { from: 500, to, at: 0 };
+        let others = (0..1000).map(|from| Edge { from, to: from ^ 1, at: 0 });
+        let edges: Vec<_> = (1000..200_000).map(from_hub).chain(others).collect();
+        assert_sorts_like_a_vec(&edges, 10_000, u64::MAX);
+    }
+
+    #[test]
+    fn what_is_kept_and_what_is_being_sorted_stay_below_the_memory_given() {
         let storage = MemoryStorage::default();
-        let memory_bytes = 2 * MIN_MEMORY_BYTES;
-        let mut sorter = EdgeSorter::new(&storage, "t", memory_bytes);
-        for edge in scrambled(200_000, 8) {
-            sorter.push(edge).expect("memory does not fail");
-            let edge_capacity = sorter.buffer.capacity() + sorter.scratch.capacity();
-            assert!((edge_capacity * size_of::<Edge>()) as u64 <= memory_bytes);
+        let memory_bytes = 4 * MIN_MEMORY_BYTES;
+        let mut sorter = EdgeSorter::new(Arc::new(storage.clone()), memory_bytes).expect("threads");
+        push_all(&mut sorter, &scrambled(400_000, 8));
+        let threads = processor_count().min(SORT_THREADS_MAX);
+        // A sorting thread has a run, as much again to sort it, and as much to hand it over.
+        let buffers_bytes = (3 * threads + 2) * sorter.run_len * size_of::<Edge>();
+        let place_bytes = |run: &StoredRun| match run.place {
+            RunPlace::Memory(ref bytes) => bytes.capacity(),
+            RunPlace::File(_) => 0,
+        };
+        let kept_bytes: usize = sorter.runs.iter().flatten().map(place_bytes).sum();
+        assert!((buffers_bytes + kept_bytes) as u64 <= memory_bytes);
+        assert!(kept_bytes as u64 > memory_bytes / 2, "most of the memory is made use of");
+        assert_eq!(spill_file_count(&storage), 1, "the rest is in the file");
+        for buffers in sorter.spare.iter().chain([&sorter.buffers]) {
+            assert!(buffers.edges.capacity() <= sorter.run_len);
+            assert!(buffers.scratch.capacity() <= sorter.run_len);
         }
-        assert!(spill_file_count(&storage) >= 2);
         drop(sorter);
-        assert_eq!(spill_file_count(&storage), 0, "an unfinished sorter left its files");
+        assert_eq!(spill_file_count(&storage), 0, "an unfinished sorter left its file");
     }
 
     #[test]
-    fn a_directory_holds_the_runs_and_is_empty_again_afterwards() {
+    fn a_directory_holds_the_spill_file_and_is_empty_again_afterwards() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let storage = DirectoryStorage::open(directory.path(), true).expect("it opens");
+        let storage: Arc<dyn Storage> = Arc::new(storage);
         let edges = scrambled(5_000, 20);
-        let mut sorter = EdgeSorter::with_run_len(&storage, "out", 700);
-        for edge in &edges {
-            sorter.push(*edge).expect("there is room");
-        }
-        let outcome = sorter.finish().expect("the runs can be mapped");
-        assert!(directory.path().join("spill-out-7.tmp").exists());
-        let mut expected = edges;
-        expected.sort_by_key(|edge| edge.key());
-        assert_eq!(collect(&outcome), expected);
-        drop(outcome);
-        assert_eq!(spill_file_count(&storage), 0);
+        let mut sorter =
+            EdgeSorter::with_run_len(storage.clone(), 700, 0, 1 << 20).expect("threads");
+        push_all(&mut sorter, &edges);
+        let sorted = sorter.finish().expect("the runs can be mapped");
+        assert!(directory.path().join(SPILL_FILE_NAME).exists());
+        assert!(merged(&sorted, Side::Followers, 4096) == expected(&edges, Side::Followers));
+        drop(sorted);
+        assert_eq!(spill_file_count(storage.as_ref()), 0);
     }
 
     #[test]
     fn a_spill_file_cut_short_is_an_error() {
         let storage = MemoryStorage::default();
-        let mut sorter = EdgeSorter::with_run_len(&storage, "t", 2);
-        for edge in scrambled(5, 20) {
-            sorter.push(edge).expect("memory does not fail");
+        let mut sorter = sorter(&storage, 2, 0);
+        push_all(&mut sorter, &scrambled(50, 20));
+        while let Some(sorted) = sorter.sorting.next() {
+            sorter.take(Some(sorted)).expect("memory does not fail");
         }
-        let mut file = storage.create("spill-t-1.tmp").expect("it can be replaced");
-        file.write_at(0, &[0; SPILLED_EDGE_BYTES]).expect("memory does not fail");
-        let error = sorter.finish().map(|_| ()).expect_err("half a run is missing");
+        let store = sorter.store.clone();
+        assert!(store.map().is_ok());
+        let mut file = storage.create(SPILL_FILE_NAME).expect("it can be replaced");
+        file.write_at(0, &[0; 20]).expect("memory does not fail");
+        let error = store.map().map(|_| ()).expect_err("most of it is missing");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
 
     #[test]
-    fn a_spilled_edge_is_three_little_endian_words() {
+    fn a_stored_edge_is_two_or_three_little_endian_words() {
         let edge = Edge { from: 1, to: 0x0203, at: 0x0405_0607 };
         let bytes = [1, 0, 0, 0, 3, 2, 0, 0, 7, 6, 5, 4];
         assert_eq!(edge.to_bytes(), bytes);
-        assert_eq!(Edge::from_bytes(&bytes), edge);
+        assert_eq!(edge.to_untimed_bytes(), bytes[..8]);
     }
 }

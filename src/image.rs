@@ -51,6 +51,22 @@ pub(crate) struct Totals {
     pub(crate) follower_fingerprint: u64,
 }
 
+impl Totals {
+    /// Adds the sums of other accounts.
+    fn add(&mut self, other: &Totals) {
+        self.account_count += other.account_count;
+        self.foreign_count += other.foreign_count;
+        self.following_entries += other.following_entries;
+        self.follower_entries += other.follower_entries;
+        self.mutual_sum += other.mutual_sum;
+        self.follow_count += other.follow_count;
+        self.following_fingerprint =
+            self.following_fingerprint.wrapping_add(other.following_fingerprint);
+        self.follower_fingerprint =
+            self.follower_fingerprint.wrapping_add(other.follower_fingerprint);
+    }
+}
+
 /// Where a graph stands: what the header of an image and the state both carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -398,6 +414,128 @@ pub(crate) struct ImagePlan<'a> {
     pub(crate) foreign: &'a RoaringBitmap,
 }
 
+/// Accounts with consecutive ids on their way into an image: recounted and encoded apart from the
+/// writer, so that several threads can do this part of the work.
+pub(crate) struct EncodedAccounts {
+    identity: Identity,
+    first_id: u32,
+    accounts: Vec<EncodedAccount>,
+    /// Their names, one after the other without a gap.
+    names: String,
+    /// Their sets, the same way.
+    sets: Vec<u8>,
+    totals: Totals,
+    /// The time of their newest follow.
+    newest_at: u32,
+}
+
+struct EncodedAccount {
+    name_bytes: usize,
+    name_hash: u64,
+    foreign: bool,
+    counts: Counts,
+    sets_bytes: usize,
+}
+
+impl EncodedAccounts {
+    /// No accounts yet; the first one will have `first_id`.
+    pub(crate) fn new(identity: Identity, first_id: u32) -> EncodedAccounts {
+        EncodedAccounts {
+            identity,
+            first_id,
+            accounts: Vec::new(),
+            names: String::new(),
+            sets: Vec::new(),
+            totals: Totals::default(),
+            newest_at: 0,
+        }
+    }
+
+    /// Forgets the accounts and keeps the room.
+    fn restart(&mut self, first_id: u32) {
+        (self.first_id, self.totals, self.newest_at) = (first_id, Totals::default(), 0);
+        self.accounts.clear();
+        self.names.clear();
+        self.sets.clear();
+    }
+
+    /// Encodes the next account. `counts` are the counters kept so far: a difference to the lists
+    /// is refused. `foreign` are the ids of all foreign accounts.
+    pub(crate) fn push(
+        &mut self,
+        foreign: &RoaringBitmap,
+        name: &str,
+        counts: Counts,
+        following: &EdgeList,
+        followers: &EdgeList,
+    ) -> Result<()> {
+        let id = self.first_id + self.accounts.len() as u32;
+        if ![following, followers].iter().all(|list| list.ids.is_sorted_by(|a, b| a < b)) {
+            return Err(Error::corrupt(format!("a list of account {name:?} is not in order")));
+        }
+        let newest_at = following.at.iter().chain(&followers.at).copied().max();
+        self.newest_at = self.newest_at.max(newest_at.unwrap_or(0));
+        let counted = self.recount(id, foreign, following, followers);
+        if counted != counts {
+            let message = format!("the counters of account {name:?} differ from its lists");
+            return Err(Error::new(ErrorKind::AuditFailed, message)
+                .expected(format!("{counted:?}"), format!("{counts:?}")));
+        }
+        let sets_start = self.sets.len();
+        if !following.ids.is_empty() || !followers.ids.is_empty() {
+            encode_sets(following, followers, &mut self.sets);
+        }
+        let foreign = foreign.contains(id);
+        self.totals.account_count += 1;
+        self.totals.foreign_count += u32::from(foreign);
+        self.names.push_str(name);
+        self.accounts.push(EncodedAccount {
+            name_bytes: name.len(),
+            name_hash: self.identity.name_hash(name),
+            foreign,
+            counts,
+            sets_bytes: self.sets.len() - sets_start,
+        });
+        Ok(())
+    }
+
+    /// Counts an account's lists anew and adds them to the totals.
+    fn recount(
+        &mut self,
+        id: u32,
+        foreign: &RoaringBitmap,
+        following: &EdgeList,
+        followers: &EdgeList,
+    ) -> Counts {
+        let mutual = bitmap_intersection_len(&following.ids, &followers.ids);
+        let totals = &mut self.totals;
+        let no_foreign = foreign.is_empty();
+        for &to in &following.ids {
+            if no_foreign || !foreign.contains(to) {
+                let hash = self.identity.follow_hash(id, to);
+                totals.following_fingerprint = totals.following_fingerprint.wrapping_add(hash);
+            }
+        }
+        for &from in &followers.ids {
+            if no_foreign || !foreign.contains(from) {
+                let hash = self.identity.follow_hash(from, id);
+                totals.follower_fingerprint = totals.follower_fingerprint.wrapping_add(hash);
+            } else {
+                totals.follow_count += 1;
+            }
+        }
+        totals.follow_count += following.ids.len() as u64;
+        totals.following_entries += following.ids.len() as u64;
+        totals.follower_entries += followers.ids.len() as u64;
+        totals.mutual_sum += mutual;
+        Counts {
+            followers: followers.ids.len() as u32,
+            following: following.ids.len() as u32,
+            mutual: mutual as u32,
+        }
+    }
+}
+
 /// Streams an image out, accounts in the order of their ids, and recounts them.
 pub(crate) struct ImageWriter<'a> {
     plan: ImagePlan<'a>,
@@ -409,6 +547,8 @@ pub(crate) struct ImageWriter<'a> {
     totals: Totals,
     newest_at: u32,
     next_id: u32,
+    /// What [`push`](ImageWriter::push) encodes one account into.
+    single: EncodedAccounts,
 }
 
 impl<'a> ImageWriter<'a> {
@@ -430,6 +570,7 @@ impl<'a> ImageWriter<'a> {
             totals: Totals::default(),
             newest_at: 0,
             next_id: 0,
+            single: EncodedAccounts::new(plan.identity, 0),
             plan,
         };
         writer.sets.write(writer.file.as_mut(), &[0; SETS_START as usize])?;
@@ -451,66 +592,41 @@ impl<'a> ImageWriter<'a> {
         following: &EdgeList,
         followers: &EdgeList,
     ) -> Result<()> {
-        let id = self.next_id;
-        self.next_id += 1;
-        if ![following, followers].iter().all(|list| list.ids.is_sorted_by(|a, b| a < b)) {
-            return Err(Error::corrupt(format!("a list of account {name:?} is not in order")));
-        }
-        let counted = self.recount(id, following, followers);
-        if counted != counts {
-            let message = format!("the counters of account {name:?} differ from its lists");
-            return Err(Error::new(ErrorKind::AuditFailed, message)
-                .expected(format!("{counted:?}"), format!("{counts:?}")));
-        }
-        let foreign = self.plan.foreign.contains(id);
-        let mut record = AccountRecord::new(name, foreign, self.names.len_bytes());
-        if name.len() > INLINE_NAME_BYTES {
-            self.names.write(self.file.as_mut(), name.as_bytes())?;
-        }
-        set_counts(&mut record.0, counts);
-        if !following.ids.is_empty() || !followers.ids.is_empty() {
-            set_sets_offset(&mut record.0, self.sets.len_bytes());
-            encode_sets(following, followers, &mut self.sets.buffer);
-            self.sets.flush_if_full(self.file.as_mut())?;
-        }
-        self.totals.account_count += 1;
-        self.totals.foreign_count += u32::from(foreign);
-        assert!(self.totals.account_count <= self.plan.account_count, "the plan counts accounts");
-        index::insert(&mut self.index, self.plan.identity.name_hash(name), id);
-        self.records.write(self.file.as_mut(), &record.0)
+        let nothing = EncodedAccounts::new(self.plan.identity, 0);
+        let mut single = std::mem::replace(&mut self.single, nothing);
+        single.restart(self.next_id);
+        let written = single
+            .push(self.plan.foreign, name, counts, following, followers)
+            .and_then(|()| self.append(&single));
+        self.single = single;
+        written
     }
 
-    /// Counts an account's lists anew and adds them to the totals.
-    fn recount(&mut self, id: u32, following: &EdgeList, followers: &EdgeList) -> Counts {
-        let mutual = bitmap_intersection_len(&following.ids, &followers.ids);
-        let totals = &mut self.totals;
-        let foreign = self.plan.foreign;
-        let no_foreign = foreign.is_empty();
-        for &to in &following.ids {
-            if no_foreign || !foreign.contains(to) {
-                let hash = self.plan.identity.follow_hash(id, to);
-                totals.following_fingerprint = totals.following_fingerprint.wrapping_add(hash);
+    /// Writes the next accounts, which were encoded before.
+    pub(crate) fn append(&mut self, encoded: &EncodedAccounts) -> Result<()> {
+        assert!(encoded.first_id == self.next_id, "accounts are written in the order of their ids");
+        assert!(encoded.identity == self.plan.identity, "the names are hashed with another key");
+        self.totals.add(&encoded.totals);
+        self.newest_at = self.newest_at.max(encoded.newest_at);
+        assert!(self.totals.account_count <= self.plan.account_count, "the plan counts accounts");
+        let (mut names, mut sets_offset) = (encoded.names.as_str(), self.sets.len_bytes());
+        for account in &encoded.accounts {
+            let (name, rest) = names.split_at(account.name_bytes);
+            names = rest;
+            let mut record = AccountRecord::new(name, account.foreign, self.names.len_bytes());
+            if name.len() > INLINE_NAME_BYTES {
+                self.names.write(self.file.as_mut(), name.as_bytes())?;
             }
-        }
-        for &from in &followers.ids {
-            if no_foreign || !foreign.contains(from) {
-                let hash = self.plan.identity.follow_hash(from, id);
-                totals.follower_fingerprint = totals.follower_fingerprint.wrapping_add(hash);
-            } else {
-                totals.follow_count += 1;
+            set_counts(&mut record.0, account.counts);
+            if account.sets_bytes > 0 {
+                set_sets_offset(&mut record.0, sets_offset);
+                sets_offset += account.sets_bytes as u64;
             }
+            index::insert(&mut self.index, account.name_hash, self.next_id);
+            self.records.write(self.file.as_mut(), &record.0)?;
+            self.next_id += 1;
         }
-        totals.follow_count += following.ids.len() as u64;
-        totals.following_entries += following.ids.len() as u64;
-        totals.follower_entries += followers.ids.len() as u64;
-        totals.mutual_sum += mutual;
-        let newest = following.at.iter().chain(&followers.at).copied().max();
-        self.newest_at = self.newest_at.max(newest.unwrap_or(0));
-        Counts {
-            followers: followers.ids.len() as u32,
-            following: following.ids.len() as u32,
-            mutual: mutual as u32,
-        }
+        self.sets.write(self.file.as_mut(), &encoded.sets)
     }
 
     /// Ends the audit, writes index and header, and waits until the file is on disk. `expected`

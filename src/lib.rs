@@ -110,6 +110,7 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+mod workers;
 
 pub use engine::{BulkLoad, BulkReport, Clock, Durability, FollowGraph, Mutation, Options};
 pub use error::{Error, ErrorKind, Result};

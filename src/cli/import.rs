@@ -1,7 +1,7 @@
 //! `import`: an edge list into the graph, at once if the graph is empty, else commit by commit.
 
 use super::failure::{Failure, Verdict};
-use super::input::{Input, Line};
+use super::input::{Input, Lines, NumberedEdge};
 use super::output::{Align, Table, grouped, say};
 use super::progress::{Progress, rate};
 use clap::Args;
@@ -54,26 +54,8 @@ struct Tally {
     duplicates: u64,
 }
 
-/// An edge and the number of its line.
-struct NumberedEdge<'a> {
-    line: u64,
-    from: &'a str,
-    to: &'a str,
-    at: Option<u32>,
-}
-
 /// Where edges go: into a load or into commits.
 type TakeEdges<'a> = dyn FnMut(&[NumberedEdge<'_>], &mut Tally) -> Result<(), Failure> + 'a;
-
-impl<'a> NumberedEdge<'a> {
-    fn mutation(&self) -> Mutation<'a> {
-        // A follow of oneself is left out, but its account is there, as with a bulk load.
-        if self.from == self.to {
-            return Mutation::add_account(self.from);
-        }
-        Mutation::follow(self.from, self.to).at(self.at.unwrap_or(0))
-    }
-}
 
 impl Import {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
@@ -150,7 +132,7 @@ impl Import {
         edges: &[NumberedEdge<'_>],
         tally: &mut Tally,
     ) -> Result<(), Failure> {
-        let mutations: Vec<_> = edges.iter().map(NumberedEdge::mutation).collect();
+        let mutations: Vec<_> = edges.iter().map(mutation).collect();
         for (edge, result) in edges.iter().zip(graph.apply(&mutations)?) {
             match result {
                 Ok(_) if edge.from == edge.to => tally.self_follows += 1,
@@ -176,34 +158,22 @@ impl Import {
                 let (name, line) = (input.name(), tally.lines);
                 Failure::input(format!("cannot read {name} on after line {line}: {error}"))
             })?;
-            let mut edges = Vec::new();
-            let parsed = self.parse(&lines, &mut edges, tally);
-            // The lines before a bad one are good.
-            take(&edges, tally)?;
-            parsed?;
+            tally.lines += u64::from(lines.line_count);
+            take(&self.good_edges(&lines), tally)?;
+            for &(line, reason) in &lines.bad {
+                self.bad_line(line, reason, tally)?;
+            }
             progress.show(input.read_bytes(), total_bytes, tally.lines, "lines");
         }
         Ok(())
     }
 
-    /// Appends the edges of some lines, up to the first bad line if that is to be an error.
-    fn parse<'a>(
-        &self,
-        lines: &'a [u8],
-        edges: &mut Vec<NumberedEdge<'a>>,
-        tally: &mut Tally,
-    ) -> Result<(), Failure> {
-        for line in lines.split(|byte| *byte == b'\n') {
-            tally.lines += 1;
-            match Line::parse(line) {
-                Line::Blank => {}
-                Line::Edge { from, to, at } => {
-                    edges.push(NumberedEdge { line: tally.lines, from, to, at });
-                }
-                Line::Bad(reason) => self.bad_line(tally.lines, reason, tally)?,
-            }
-        }
-        Ok(())
+    /// The edges of some lines, up to the first bad line if that is to be an error: the lines
+    /// before it are good.
+    fn good_edges<'a>(&self, lines: &'a Lines) -> Vec<NumberedEdge<'a>> {
+        let first_bad = lines.bad.first().filter(|_| !self.skip_bad);
+        let is_good = |edge: &NumberedEdge<'_>| first_bad.is_none_or(|&(line, _)| edge.line < line);
+        lines.edges().take_while(is_good).collect()
     }
 
     /// An error, or one more line that is left out.
@@ -220,6 +190,14 @@ impl Import {
         }
         Ok(())
     }
+}
+
+fn mutation<'a>(edge: &NumberedEdge<'a>) -> Mutation<'a> {
+    // A follow of oneself is left out, but its account is there, as with a bulk load.
+    if edge.from == edge.to {
+        return Mutation::add_account(edge.from);
+    }
+    Mutation::follow(edge.from, edge.to).at(edge.at.unwrap_or(0))
 }
 
 fn report(

@@ -1,6 +1,8 @@
-//! Edge lists as they come: files or standard input, plain, gzip or zstd, cut into lines.
+//! Edge lists as they come: files or standard input, plain, gzip or zstd, cut into lines and those
+//! into words.
 //!
-//! A thread of its own reads and unpacks, so that parsing has a processor to itself.
+//! One thread reads and unpacks, a second one takes the lines apart, so that who asks for the lines
+//! has a processor to itself. A bounded number of chunks waits between them.
 
 use super::failure::Failure;
 use std::fs::File;
@@ -15,8 +17,8 @@ use std::thread;
 /// How much text is handed over at once. No line may be longer.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Chunks that may wait between the two threads.
-const WAITING_CHUNKS: usize = 16;
+/// Chunks that may wait in front of a thread.
+const WAITING_CHUNKS: usize = 4;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -28,7 +30,7 @@ pub(crate) struct Input {
     /// Its length as it lies on disk, if it is a file.
     total_bytes: Option<u64>,
     read_bytes: Arc<AtomicU64>,
-    chunks: Receiver<io::Result<Vec<u8>>>,
+    lines: Receiver<io::Result<Lines>>,
 }
 
 impl Input {
@@ -47,9 +49,11 @@ impl Input {
         let read_bytes = Arc::new(AtomicU64::new(0));
         let source = Counted { source, read_bytes: read_bytes.clone() };
         let unpacked = unpack(source).map_err(failed)?;
-        let (sender, chunks) = sync_channel(WAITING_CHUNKS);
-        thread::spawn(move || send_chunks(unpacked, &sender));
-        Ok(Input { name, total_bytes, read_bytes, chunks })
+        let (chunk_sender, chunks) = sync_channel(WAITING_CHUNKS);
+        let (line_sender, lines) = sync_channel(WAITING_CHUNKS);
+        thread::spawn(move || send_chunks(unpacked, &chunk_sender));
+        thread::spawn(move || send_lines(&chunks, &line_sender));
+        Ok(Input { name, total_bytes, read_bytes, lines })
     }
 
     pub(crate) fn total_bytes(&self) -> Option<u64> {
@@ -65,9 +69,9 @@ impl Input {
         &self.name
     }
 
-    /// The next lines, whole and without the last line's end; `None` at the end of the input.
-    pub(crate) fn next_lines(&mut self) -> Option<io::Result<Vec<u8>>> {
-        self.chunks.recv().ok()
+    /// The next lines; `None` at the end of the input.
+    pub(crate) fn next_lines(&mut self) -> Option<io::Result<Lines>> {
+        self.lines.recv().ok()
     }
 }
 
@@ -117,6 +121,18 @@ fn send_chunks(mut source: impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) 
     }
 }
 
+/// Takes chunks of whole lines apart until there are no more, or nobody wants them any more.
+fn send_lines(chunks: &Receiver<io::Result<Vec<u8>>>, sender: &SyncSender<io::Result<Lines>>) {
+    let mut line_count = 0;
+    for chunk in chunks {
+        let lines = chunk.map(|chunk| Lines::parse(chunk, line_count + 1));
+        line_count += lines.as_ref().map_or(0, |lines| u64::from(lines.line_count));
+        if sender.send(lines).is_err() {
+            return;
+        }
+    }
+}
+
 /// The next chunk of whole lines; `tail` carries the beginning of a line over to the next one.
 fn read_lines(source: &mut impl Read, tail: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut chunk = std::mem::take(tail);
@@ -141,6 +157,98 @@ fn read_lines(source: &mut impl Read, tail: &mut Vec<u8>) -> io::Result<Option<V
     }
 }
 
+/// Some lines of an edge list, taken apart.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    text: String,
+    edges: Vec<EdgeWords>,
+    /// The numbers of the lines that cannot be understood, ascending, and why.
+    pub(crate) bad: Vec<(u64, &'static str)>,
+    pub(crate) line_count: u32,
+    first_line: u64,
+}
+
+/// An edge and the number of its line in the whole list.
+pub(crate) struct NumberedEdge<'a> {
+    pub(crate) line: u64,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    pub(crate) at: Option<u32>,
+}
+
+/// Where the names of an edge are in the text, and how many lines are before it.
+#[derive(Debug)]
+struct EdgeWords {
+    lines_before: u32,
+    from: Word,
+    to: Word,
+    at: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    start: u32,
+    end: u32,
+}
+
+impl Lines {
+    /// Takes apart lines that are whole, the last one without its end.
+    fn parse(chunk: Vec<u8>, first_line: u64) -> Lines {
+        let mut lines = Lines { first_line, ..Lines::default() };
+        match String::from_utf8(chunk) {
+            Ok(text) => lines.text = text,
+            Err(error) => lines.set_readable_text(error.as_bytes()),
+        }
+        let text = std::mem::take(&mut lines.text);
+        let text_start = text.as_ptr().addr();
+        let word = |word: &str| {
+            let start = (word.as_ptr().addr() - text_start) as u32;
+            Word { start, end: start + word.len() as u32 }
+        };
+        for line in text.split('\n') {
+            let lines_before = lines.line_count;
+            lines.line_count += 1;
+            match Line::parse_text(line) {
+                Line::Blank => {}
+                Line::Edge { from, to, at } => {
+                    let (from, to) = (word(from), word(to));
+                    lines.edges.push(EdgeWords { lines_before, from, to, at });
+                }
+                Line::Bad(reason) => {
+                    lines.bad.push((first_line + u64::from(lines_before), reason));
+                }
+            }
+        }
+        lines.text = text;
+        lines.bad.sort_unstable();
+        lines
+    }
+
+    /// Takes the lines that are text, and notes of the others that they are not. An empty line
+    /// stands in for each, so that the numbers stay.
+    fn set_readable_text(&mut self, chunk: &[u8]) {
+        for (line, number) in chunk.split(|byte| *byte == b'\n').zip(self.first_line..) {
+            if number > self.first_line {
+                self.text.push('\n');
+            }
+            match (str::from_utf8(line), Line::parse(line)) {
+                (Ok(line), _) => self.text.push_str(line),
+                (Err(_), Line::Bad(reason)) => self.bad.push((number, reason)),
+                (Err(_), Line::Blank | Line::Edge { .. }) => {}
+            }
+        }
+    }
+
+    /// The edges, in order.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = NumberedEdge<'_>> {
+        let word = |word: Word| &self.text[word.start as usize..word.end as usize];
+        self.edges.iter().map(move |edge| {
+            let line = self.first_line + u64::from(edge.lines_before);
+            NumberedEdge { line, from: word(edge.from), to: word(edge.to), at: edge.at }
+        })
+    }
+}
+
 /// What one line of an edge list says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
@@ -155,8 +263,16 @@ pub(crate) enum Line<'a> {
 impl Line<'_> {
     /// Reads `from to [unix_time]`, separated by any ASCII white space.
     pub(crate) fn parse(line: &[u8]) -> Line<'_> {
+        match str::from_utf8(line) {
+            Ok(line) => Line::parse_text(line),
+            Err(_) if is_comment(line) => Line::Blank,
+            Err(_) => Line::Bad("it is not valid UTF-8"),
+        }
+    }
+
+    fn parse_text(line: &str) -> Line<'_> {
         let (from, rest) = split_token(line);
-        if from.is_empty() || from[0] == b'#' {
+        if from.is_empty() || from.starts_with('#') {
             return Line::Blank;
         }
         let (to, rest) = split_token(rest);
@@ -167,18 +283,15 @@ impl Line<'_> {
         if !split_token(rest).0.is_empty() {
             return Line::Bad("there are more than three columns");
         }
-        let (Ok(from), Ok(to)) = (str::from_utf8(from), str::from_utf8(to)) else {
-            return Line::Bad("it is not valid UTF-8");
-        };
         if !is_name(from) || !is_name(to) {
             return Line::Bad("a name is longer than 255 bytes or holds a control character");
         }
         if at.is_empty() {
             return Line::Edge { from, to, at: None };
         }
-        match str::from_utf8(at).ok().and_then(|at| at.parse().ok()) {
-            Some(at) => Line::Edge { from, to, at: Some(at) },
-            None => Line::Bad("the time is not a number of Unix seconds"),
+        match at.parse() {
+            Ok(at) => Line::Edge { from, to, at: Some(at) },
+            Err(_) => Line::Bad("the time is not a number of Unix seconds"),
         }
     }
 }
@@ -192,12 +305,20 @@ fn is_name(word: &str) -> bool {
 
 /// The first word of a text, and what comes after it.
 #[inline]
-fn split_token(text: &[u8]) -> (&[u8], &[u8]) {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c);
-    let start = text.iter().position(|byte| !is_space(byte)).unwrap_or(text.len());
-    let text = &text[start..];
-    let end = text.iter().position(is_space).unwrap_or(text.len());
-    text.split_at(end)
+fn split_token(text: &str) -> (&str, &str) {
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|byte| !is_space(*byte)).unwrap_or(bytes.len());
+    let word = bytes[start..].iter().position(|byte| is_space(*byte));
+    let end = word.map_or(bytes.len(), |word_bytes| start + word_bytes);
+    (&text[start..end], &text[end..])
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c)
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    line.iter().find(|byte| !is_space(**byte)) == Some(&b'#')
 }
 
 #[cfg(test)]
@@ -219,6 +340,28 @@ mod tests {
             assert!(matches!(Line::parse(bad.as_bytes()), Line::Bad(_)), "{bad:?}");
         }
         assert!(matches!(Line::parse(b"a \xff"), Line::Bad(_)));
+        assert_eq!(Line::parse(b" # \xff"), Line::Blank);
+    }
+
+    #[test]
+    fn lines_keep_their_numbers_and_their_words_whatever_stands_between() {
+        let chunk = "a b 1\n\n# c\nonly\n\u{e9}t\u{e9} \u{fc} \r\nx y z\nlast one";
+        let check = |chunk: Vec<u8>, bad_lines: &[u64]| {
+            let lines = Lines::parse(chunk, 100);
+            let edges = lines.edges().map(|edge| (edge.line, edge.from, edge.to, edge.at));
+            let expected = [
+                (100, "a", "b", Some(1)),
+                (104, "\u{e9}t\u{e9}", "\u{fc}", None),
+                (106, "last", "one", None),
+            ];
+            assert_eq!(edges.collect::<Vec<_>>(), expected);
+            assert_eq!(lines.bad.iter().map(|bad| bad.0).collect::<Vec<_>>(), bad_lines);
+            lines.line_count
+        };
+        assert_eq!(check(chunk.into(), &[103, 105]), 7);
+        let mut with_other_bytes = chunk.as_bytes().to_vec();
+        with_other_bytes.extend_from_slice(b"\n#\xff\n\xff \xff\nalone");
+        assert_eq!(check(with_other_bytes, &[103, 105, 108, 109]), 10);
     }
 
     /// A source that gives a few bytes at a time, as pipes do.

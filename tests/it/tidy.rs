@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of `src/`, from the bottom up. A room may name those of its own row and below.
 const ROWS: [&[&str]; 7] = [
     &["error"],
-    &["types", "chunks"],
+    &["types", "chunks", "workers"],
     &["format", "storage", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
     &["recovery", "store", "sync"],
