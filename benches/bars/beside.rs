@@ -1,19 +1,17 @@
 //! Batches of counts beside a writer.
 
 use crate::Judge;
-use crate::machine::{pin, processors, thread_seconds};
-use crate::reads::{ask_engine, ask_floor};
+use crate::reads::BATCH;
 use crate::report::{Bar, Report};
+use crate::support::ask;
 use crate::support::draw::Dealer;
 use crate::support::floor::Floor;
-use crate::support::measure::{median, percentiles, timed};
-use fastrand::Rng;
+use crate::support::measure::median;
+use crate::support::processor::thread_seconds;
+use crate::support::writer::Writer;
 use followgraph::FollowGraph;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-/// Pairs that the writer goes through.
-const WRITER_PAIRS: usize = 100_000;
+use std::time::{Duration, Instant};
 
 /// The middle and the 99th percentile of one program, in microseconds, of each turn.
 #[derive(Default)]
@@ -53,7 +51,7 @@ impl Contest {
     fn take_turn(&mut self, writer: &Writer, calls: usize, ask: &mut dyn FnMut()) {
         self.idle.push(calls, ask);
         let before = thread_seconds();
-        let beside = writer.beside(|| timed(|| self.busy.push(calls, ask)).0);
+        let beside = writer.beside(|| self.busy.push(calls, ask));
         self.reader_shares.push((thread_seconds() - before) / beside.seconds);
         self.writer_shares.push(beside.writer_share);
         self.write_speeds.push(Report::millions(beside.writes, beside.seconds));
@@ -83,15 +81,14 @@ pub(crate) fn beside_a_writer(
     floor: &Floor,
     names: &[&str],
 ) {
-    let processors = processors();
-    let writer =
-        Writer { graph, pairs: absent_pairs(judge, graph), processor: processors.get(1).copied() };
+    let writer = Writer::new(graph, &judge.edges.names);
     let [one, two] = Dealer::apart(names);
-    let (mut ask_engine, mut ask_floor) = (ask_engine(graph, one), ask_floor(floor, two));
+    let (mut ask_engine, mut ask_floor) =
+        (ask::engine(graph, one, BATCH), ask::floor(floor, two, BATCH));
     let (calls, turns) = (judge.effort.latency_calls, judge.effort.latency_turns);
     let (mut engine, mut floor) = (Contest::default(), Contest::default());
     let read = || {
-        pin(processors.first().copied());
+        writer.pin_reader();
         for _ in 0..turns {
             engine.take_turn(&writer, calls, &mut ask_engine);
             floor.take_turn(&writer, calls, &mut ask_floor);
@@ -104,65 +101,14 @@ pub(crate) fn beside_a_writer(
     judge.report.bar(what, Bar::AtMost(3.0), engine.ratio(), "x", &note);
 }
 
-/// What happened beside the writer.
-struct Beside {
-    seconds: f64,
-    writes: usize,
-    /// How much of its time the writer was on a processor.
-    writer_share: f64,
-}
-
-/// Follows and unfollows, pair after pair, as fast as it can.
-struct Writer<'a> {
-    graph: &'a FollowGraph,
-    pairs: Vec<(&'a str, &'a str)>,
-    processor: Option<usize>,
-}
-
-impl Writer<'_> {
-    /// Does `work`, which says how long it took, while the writer is at it in another thread.
-    fn beside(&self, work: impl FnOnce() -> f64) -> Beside {
-        let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            let writer = scope.spawn(|| {
-                pin(self.processor);
-                let (seconds, ()) = timed(|| self.write(&stop, &written));
-                thread_seconds() / seconds
-            });
-            while written.load(Ordering::Relaxed) < 100 {
-                std::thread::yield_now();
-            }
-            let before = written.load(Ordering::Relaxed);
-            let seconds = work();
-            let writes = written.load(Ordering::Relaxed) - before;
-            stop.store(true, Ordering::Relaxed);
-            let writer_share = writer.join().expect("the writer does not panic");
-            Beside { seconds, writes, writer_share }
-        })
+/// The middle and the 99th percentile of the seconds `ask` takes, each call timed by itself.
+fn percentiles(calls: usize, mut ask: impl FnMut()) -> [f64; 2] {
+    let mut times: Vec<Duration> = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let start = Instant::now();
+        ask();
+        times.push(start.elapsed());
     }
-
-    fn write(&self, stop: &AtomicBool, written: &AtomicUsize) {
-        for (from, to) in self.pairs.iter().cycle() {
-            self.graph.follow(from, to).expect("both accounts exist");
-            self.graph.unfollow(from, to).expect("both accounts exist");
-            written.fetch_add(2, Ordering::Relaxed);
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-        }
-    }
-}
-
-/// Pairs of accounts at random of which the first does not follow the second.
-fn absent_pairs<'a>(judge: &'a Judge, graph: &FollowGraph) -> Vec<(&'a str, &'a str)> {
-    let (names, mut random) = (&judge.edges.names, Rng::with_seed(6));
-    let draw = |_| {
-        let from = random.usize(..names.len());
-        let to = (from + random.usize(1..names.len())) % names.len();
-        (names[from].as_str(), names[to].as_str())
-    };
-    let is_absent = |&(from, to): &(&str, &str)| {
-        !graph.relation(from, to).expect("both accounts exist").following
-    };
-    (0..WRITER_PAIRS).map(draw).filter(is_absent).collect()
+    times.sort_unstable();
+    [calls / 2, calls * 99 / 100].map(|place| times[place].as_secs_f64())
 }

@@ -26,9 +26,8 @@ const IMPORT_BAR: Bar = Bar::AtLeast(2.0);
 impl Judge {
     /// Makes the graph that most is measured on, and says how fast that went.
     pub(crate) fn bulk_load(&mut self, directory: &Path) {
-        let seconds = self.seconds_to_import(directory, |directory| {
-            self.edges.build(directory, |_| None);
-        });
+        let seconds =
+            self.seconds_to_import(directory, |directory| self.edges.build(directory, |_| None).0);
         let speed = Report::millions(self.edges.follows.len(), seconds);
         let note = format!("{seconds:.2} s, names in memory, 1 GiB for sorting");
         self.report.bar("import: bulk_load", IMPORT_BAR, speed, "M/s", &note);
@@ -49,8 +48,9 @@ impl Judge {
         let seconds = self.seconds_to_import(&directory, |directory| {
             let mut command = Command::new(tool);
             command.arg("--db").arg(directory).arg("import").arg(&text);
-            let output = command.output().expect("the tool can be started");
+            let (seconds, output) = timed(|| command.output().expect("the tool can be started"));
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            seconds
         });
         let follow_count = open(&directory).stats().follow_count;
         assert_eq!(follow_count, self.edges.follows.len() as u64, "all follows are imported");
@@ -65,13 +65,13 @@ impl Judge {
     }
 
     /// The middle one of some imports; of a long edge list, the only one.
-    fn seconds_to_import(&self, directory: &Path, import: impl Fn(&Path)) -> f64 {
+    fn seconds_to_import(&self, directory: &Path, import: impl Fn(&Path) -> f64) -> f64 {
         let turns = if self.edges.follows.len() < LONG_EDGE_LIST { 5 } else { 1 };
         let mut turn = || {
             if directory.exists() {
                 std::fs::remove_dir_all(directory).expect("the directory is ours");
             }
-            timed(|| import(directory)).0
+            import(directory)
         };
         let [seconds] = self.machine.alone(|| take_turns(turns, [&mut turn]));
         median(&seconds)

@@ -27,7 +27,11 @@ use machine::Machine;
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use support::ask;
+use support::draw::Drawn;
 use support::edges::Edges;
+use support::floor::Floor;
+use support::measure::race;
 use support::{all_counts, open};
 use tempfile::TempDir;
 
@@ -133,6 +137,11 @@ impl Judge {
     fn directory(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
+
+    /// The seconds each question took, of each turn.
+    fn race<const COUNT: usize>(&self, questions: [&mut dyn FnMut(); COUNT]) -> [Vec<f64>; COUNT] {
+        self.machine.alone(|| race(self.effort.turns, self.effort.rounds, questions))
+    }
 }
 
 fn main() {
@@ -186,11 +195,13 @@ impl Judge {
     }
 
     fn reads(&mut self, graph: &FollowGraph, counts: &[Counts], is_asked: &dyn Fn(Part) -> bool) {
-        let drawn = support::draw::Drawn::evenly(&self.edges, self.effort.names);
+        let drawn = Drawn::evenly(&self.edges, self.effort.names);
         let names = drawn.names();
         if is_asked(Part::Floor) || is_asked(Part::Beside) {
-            let floor = support::floor::Floor::new(&self.edges.names, counts);
-            reads::check_floor(graph, &floor, &names);
+            let floor = Floor::new(&self.edges.names, counts);
+            ask::check_agreement(graph, &names, |batch, found| {
+                floor.batch_counts_into(batch, found);
+            });
             if is_asked(Part::Floor) {
                 reads::against_floor(self, graph, &floor, &names);
             }

@@ -5,16 +5,15 @@
 use crate::Judge;
 use crate::load::seconds_to_open;
 use crate::report::{Bar, Report};
+use crate::support::edges::Edges;
 use crate::support::measure::{median, real, take_turns, timed};
+use crate::support::writer::{COMMIT_CHANGES, follow_in_batches, follow_together};
 use crate::support::{all_counts, open, options};
 use fastrand::Rng;
-use followgraph::{Counts, Durability, FollowGraph, Mutation, Outcome};
+use followgraph::{Counts, Durability, Outcome};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many follows one commit has where follows are not made one by one.
-const COMMIT_FOLLOWS: usize = 256;
 /// Single follows are timed in this many pieces, to see whether one was disturbed.
 const PIECES: usize = 20;
 const THREADS: usize = 64;
@@ -24,7 +23,7 @@ const REPLAY_BAR: Bar = Bar::AtLeast(2.0);
 impl Judge {
     pub(crate) fn writes(&mut self, counts: &[Counts]) {
         let count = self.effort.held_back_max.min(self.edges.follows.len() / 5);
-        let held_back = self.edges.hold_back(count, &mut Rng::with_seed(8));
+        let held_back = hold_back(&mut self.edges, count);
         let directory = self.directory("held back");
         self.edges.build(&directory, |_| None);
         let named: Vec<(&str, &str)> =
@@ -108,7 +107,7 @@ impl Judge {
         let graph = open(directory);
         follow_in_batches(&graph, follows);
         drop(graph);
-        let commits = format!("{COMMIT_FOLLOWS} follows a commit");
+        let commits = format!("{COMMIT_CHANGES} follows a commit");
         self.replay(report, directory, clean, follows.len(), &commits);
     }
 
@@ -118,8 +117,9 @@ impl Judge {
         self.machine.alone(|| {
             for follows in follows.chunks(follows.len().div_ceil(DURABLE_TURNS)) {
                 let before = graph.stats();
+                let end = Instant::now() + Duration::from_secs_f64(self.effort.durable_seconds);
                 let (seconds, done) =
-                    timed(|| follow_together(&graph, follows, self.effort.durable_seconds));
+                    timed(|| follow_together(&graph, follows, THREADS, Some(end)));
                 let after = graph.stats();
                 speeds.push(real(done) / seconds);
                 sharing.push(real(done) / real((after.sync_count - before.sync_count) as usize));
@@ -132,31 +132,20 @@ impl Judge {
     }
 }
 
-fn follow_in_batches(graph: &FollowGraph, follows: &[(&str, &str)]) {
-    for follows in follows.chunks(COMMIT_FOLLOWS) {
-        let mutations: Vec<Mutation> =
-            follows.iter().map(|(from, to)| Mutation::follow(from, to)).collect();
-        let results = graph.apply(&mutations).expect("the commit is made");
-        assert!(results.iter().all(|result| matches!(result, Ok(Outcome::Applied))));
-    }
-}
-
-/// Many threads take follows from the front of one list until the time is over, each follow a
-/// commit. Says how many were made.
-fn follow_together(graph: &FollowGraph, follows: &[(&str, &str)], seconds: f64) -> usize {
-    let next = AtomicUsize::new(0);
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                while Instant::now() < end
-                    && let Some((from, to)) = follows.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let outcome = graph.follow(from, to).expect("both accounts exist");
-                    assert_eq!(outcome, Outcome::Applied, "{from} did not follow {to}");
-                }
-            });
+/// Takes about `count` follows out at random and gives them back in random order. Every account
+/// stays: the follow that first names one is never taken.
+fn hold_back(edges: &mut Edges, count: usize) -> Vec<(u32, u32)> {
+    let (mut random, mut held_back) = (Rng::with_seed(8), Vec::new());
+    let (all, mut named) = (edges.follows.len(), 0);
+    edges.follows.retain(|&(from, to)| {
+        let is_needed = from.max(to) >= named;
+        named = named.max(from.max(to) + 1);
+        let is_taken = random.usize(..all) < count && !is_needed;
+        if is_taken {
+            held_back.push((from, to));
         }
+        !is_taken
     });
-    next.into_inner().min(follows.len())
+    random.shuffle(&mut held_back);
+    held_back
 }

@@ -16,7 +16,7 @@ pub(crate) struct Drawn {
 }
 
 impl Drawn {
-    fn push(&mut self, name: &str) {
+    pub(crate) fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(self.text.len());
     }

@@ -1,6 +1,6 @@
 //! Times, and what becomes of them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A count as a number to divide by.
 #[expect(clippy::cast_precision_loss, reason = "nothing that is counted here reaches 2^52")]
@@ -35,6 +35,16 @@ pub(crate) fn take_turns<const COUNT: usize>(
     given
 }
 
+/// The same for questions, each asked `rounds` times in a turn: the seconds each takes.
+pub(crate) fn race<const COUNT: usize>(
+    turns: usize,
+    rounds: usize,
+    questions: [&mut dyn FnMut(); COUNT],
+) -> [Vec<f64>; COUNT] {
+    let mut programs = questions.map(|ask| || seconds_each(rounds, &mut *ask));
+    take_turns(turns, programs.each_mut().map(|program| program as &mut dyn FnMut() -> f64))
+}
+
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -45,16 +55,4 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 pub(crate) fn median_ratio(values: &[f64], to: &[f64]) -> f64 {
     let ratios: Vec<f64> = values.iter().zip(to).map(|(value, to)| value / to).collect();
     median(&ratios)
-}
-
-/// The middle and the 99th percentile of the seconds `ask` takes, each call timed by itself.
-pub(crate) fn percentiles(calls: usize, mut ask: impl FnMut()) -> [f64; 2] {
-    let mut times: Vec<Duration> = Vec::with_capacity(calls);
-    for _ in 0..calls {
-        let start = Instant::now();
-        ask();
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    [calls / 2, calls * 99 / 100].map(|place| times[place].as_secs_f64())
 }

@@ -1,11 +1,14 @@
 //! What the benches share: graphs to run on, the programs the engine is compared with, names to
 //! ask about, and taking turns.
 
+pub(crate) mod ask;
 pub(crate) mod draw;
 pub(crate) mod edges;
 pub(crate) mod floor;
 pub(crate) mod measure;
 pub(crate) mod naive;
+pub(crate) mod processor;
+pub(crate) mod writer;
 
 use followgraph::{Counts, Durability, FollowGraph, Options};
 use std::path::Path;

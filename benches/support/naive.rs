@@ -45,6 +45,12 @@ impl Naive {
         self.ids.get(name).map(|&id| &self.accounts[id as usize])
     }
 
+    /// Whether the first account follows the second; both are known.
+    pub(crate) fn follows(&self, from: &str, to: &str) -> bool {
+        let following = |from: &Account| from.following.contains(self.ids[to]);
+        self.account(from).is_some_and(following)
+    }
+
     /// The counts of many accounts, `None` for an unknown name.
     pub(crate) fn batch_counts_into(&self, names: &[&str], results: &mut Vec<Option<Counts>>) {
         results.clear();
