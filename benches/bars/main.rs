@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Take each measurement only often enough to see that it works
-    #[arg(long)]
+    #[arg(long, alias = "test")]
     quick: bool,
     /// Measure following accounts of 10 to 10 million followers instead
     #[arg(long)]
@@ -146,7 +146,8 @@ impl Judge {
 
 fn main() {
     let arguments = Arguments::parse();
-    let is_quick = arguments.quick || (arguments.edges.is_none() && !arguments.degrees);
+    let has_work = arguments.edges.is_some() || arguments.degrees;
+    let is_quick = arguments.quick || !has_work;
     if is_quick {
         println!("a quick run: everything is done, and the figures mean nothing");
     }
