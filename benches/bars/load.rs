@@ -106,6 +106,7 @@ impl Judge {
     }
 
     pub(crate) fn space(&mut self, plain: &Path) {
+        self.report.untimed();
         let bar = if self.report.graph() == "ego-twitter" { 3.5 } else { 4.5 };
         self.space_of(plain, "no times", Bar::AtMost(bar));
         let timed = self.directory("timed");
