@@ -22,7 +22,16 @@ impl Machine {
             options.create(true).append(true).open(path).expect("the lock file opens")
         };
         let [timed_seconds, others_seconds] = [0.0, 0.0].map(Cell::new);
-        Machine { lock: path.map(open), timed_seconds, others_seconds }
+        let machine = Machine { lock: path.map(open), timed_seconds, others_seconds };
+        machine.let_others_in();
+        machine
+    }
+
+    /// Graphs are made with the lock shared: whoever times something then waits for that too.
+    fn let_others_in(&self) {
+        if let Some(lock) = &self.lock {
+            lock.lock_shared().expect("the lock file can be locked");
+        }
     }
 
     /// Does what is timed.
@@ -33,18 +42,17 @@ impl Machine {
         let before = ticks_of_others();
         let (seconds, result) = timed(work);
         let ticks = ticks_of_others().saturating_sub(before);
-        if let Some(lock) = &self.lock {
-            lock.unlock().expect("the lock file can be unlocked");
-        }
+        self.let_others_in();
         self.timed_seconds.set(self.timed_seconds.get() + seconds);
         self.others_seconds.set(self.others_seconds.get() + real(ticks) / TICKS_A_SECOND);
         result
     }
 
-    /// How many processors others kept busy while something was timed since this was asked last.
-    pub(crate) fn take_others(&self) -> f64 {
+    /// How many processors others kept busy while something was timed since this was asked last;
+    /// `None` if nothing was.
+    pub(crate) fn take_others(&self) -> Option<f64> {
         let (timed, others) = (self.timed_seconds.take(), self.others_seconds.take());
-        if timed > 0.0 { others / timed } else { 0.0 }
+        (timed > 0.0).then(|| others / timed)
     }
 }
 

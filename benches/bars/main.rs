@@ -55,7 +55,7 @@ struct Arguments {
     /// Only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Hold this lock (as `flock -x`) while something is timed, but not while graphs are made
+    /// Hold this lock as `flock -x` while something is timed, and as `flock -s` else
     #[arg(long)]
     lock: Option<PathBuf>,
     /// What cargo says to every bench

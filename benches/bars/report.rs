@@ -45,6 +45,8 @@ pub(crate) struct Report {
     follow_count: usize,
     out: Option<File>,
     machine: Rc<Machine>,
+    /// How many processors others kept busy while what is reported was timed.
+    others: f64,
     met: usize,
     missed: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl Report {
             follow_count: 0,
             out: out.map(open),
             machine: machine.clone(),
+            others: 0.0,
             met: 0,
             missed: Vec::new(),
         }
@@ -78,16 +81,13 @@ impl Report {
     pub(crate) fn bar(&mut self, what: &str, bar: Bar, measured: f64, unit: &str, note: &str) {
         let met = bar.is_met(measured);
         let word = if met { "met" } else { "MISSED" };
-        let others = self.machine.take_others();
+        let others = self.others();
         let bar_text = bar.to_string();
-        println!(
-            "{word:<7} {what:<61} {measured:>9.3} {unit:<4} {bar_text:<8} {note}{}",
-            Others(others)
-        );
+        println!("{word:<7} {what:<61} {measured:>9.3} {unit:<4} {bar_text:<8} {note}{others}");
         self.keep(&json!({
             "kind": "bar", "what": what, "graph": self.graph, "bar": bar_text,
             "unit": unit, "measured": rounded(measured), "met": met, "note": note,
-            "others_processors": rounded(others),
+            "others_processors": rounded(others.0),
         }));
         if met {
             self.met += 1;
@@ -98,20 +98,34 @@ impl Report {
 
     /// A figure that should not grow with the graph.
     pub(crate) fn growth(&mut self, what: &str, value: f64, unit: &str) {
-        println!("{:<7} {what:<61} {value:>9.3} {unit}", "");
+        let others = self.others();
+        println!("{:<7} {what:<61} {value:>9.3} {unit:<4}{others}", "");
         self.keep(&json!({
             "kind": "growth", "what": what, "follows": self.follow_count, "graph": self.graph,
-            "value": rounded(value), "unit": unit,
+            "value": rounded(value), "unit": unit, "others_processors": rounded(others.0),
         }));
     }
 
     /// A figure that should not grow with the followers of one account.
     pub(crate) fn degree(&mut self, what: &str, followers: usize, value: f64, unit: &str) {
-        println!("{:<7} {what:<50} {followers:>10} {value:>9.3} {unit}", "");
+        let others = self.others();
+        println!("{:<7} {what:<50} {followers:>10} {value:>9.3} {unit:<4}{others}", "");
         self.keep(&json!({
             "kind": "degree", "what": what, "followers": followers,
-            "value": rounded(value), "unit": unit,
+            "value": rounded(value), "unit": unit, "others_processors": rounded(others.0),
         }));
+    }
+
+    /// From here on, until something is timed again, figures are not of times: whatever others do
+    /// does not disturb them.
+    pub(crate) fn untimed(&mut self) {
+        self.others();
+        self.others = 0.0;
+    }
+
+    fn others(&mut self) -> Others {
+        self.others = self.machine.take_others().unwrap_or(self.others);
+        Others(self.others)
     }
 
     fn keep(&mut self, line: &Value) {
