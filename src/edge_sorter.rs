@@ -331,10 +331,12 @@ impl Drop for RunStore {
 }
 
 fn append_edges(edges: &[Edge], is_timed: bool, bytes: &mut Vec<u8>) {
-    if is_timed {
-        edges.iter().for_each(|edge| bytes.extend_from_slice(&edge.to_bytes()));
-    } else {
-        edges.iter().for_each(|edge| bytes.extend_from_slice(&edge.to_untimed_bytes()));
+    for edge in edges {
+        if is_timed {
+            bytes.extend_from_slice(&edge.to_bytes());
+        } else {
+            bytes.extend_from_slice(&edge.to_untimed_bytes());
+        }
     }
 }
 
@@ -594,7 +596,9 @@ mod tests {
             let mut edges = scrambled(20_000, shift);
             assert_sorts_like_a_vec(&edges, 8192, u64::MAX);
             assert_sorts_like_a_vec(&edges, usize::MAX, 0);
-            edges.iter_mut().for_each(|edge| edge.at = 0);
+            for edge in &mut edges {
+                edge.at = 0;
+            }
             assert_sorts_like_a_vec(&edges, 8192, 0);
         }
     }

@@ -48,11 +48,11 @@ pub struct BulkReport {
 impl FollowGraph {
     /// Begins to load an edge list into this graph, which must be empty.
     ///
-    /// `memory_bytes` bounds the memory for the follows: buffers, sorted follows, and what merging
-    /// them takes. What exceeds it goes to a temporary file beside the graph. On top of it come
-    /// the names (about 110 bytes an account, and what names take beyond 40 bytes), a few hundred
-    /// kilobytes a processor for follows whose names are being looked up, and, where one account
-    /// alone has more follows than fit, those.
+    /// `memory_bytes` (1 MiB at least) bounds the memory for the follows: buffers, sorted follows,
+    /// and what merging them takes. What exceeds it goes to a temporary file beside the graph.
+    /// Three things come on top: the names, with 100 to 125 bytes an account and what they have
+    /// beyond 40 bytes; about a megabyte a processor for follows whose names are being looked up;
+    /// and, where one account alone has more follows than fit, those.
     ///
     /// All processors are used. The outcome is the same for any number of them: accounts get
     /// their ids in the order in which their names first appear.
@@ -143,7 +143,8 @@ impl BulkLoad<'_> {
     /// `DiskFull`, `Io`, `AuditFailed`. The graph is as it was.
     pub fn finish(self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
         self.refuse_if_failed()?;
-        let BulkLoad { shared, names, mut follows, _turn, .. } = self;
+        // Named first, the turn ends last: not before the spill file is gone.
+        let BulkLoad { _turn, shared, names, mut follows, .. } = self;
         let (accounts, overflow_name_bytes) = names.finish(&mut |edge| follows.push(edge))?;
         let Follows { sorter, self_follow_count } = follows;
         let edges = sorter.finish()?;

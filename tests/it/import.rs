@@ -54,6 +54,18 @@ fn temporary_files(db: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).collect()
 }
 
+/// Waits until an import begins to write its image, or ends.
+fn wait_for_an_image(db: &Path, child: &mut Child) {
+    let is_image = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Number 0 is the empty image of a new graph.
+        name.starts_with("image-") && !name.starts_with("image-0000000000000000")
+    };
+    while child.try_wait().unwrap().is_none() && !temporary_files(db).iter().any(is_image) {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
 /// Accounts and follows, after everything was recounted.
 fn verified_size(db: &Path) -> (u64, u64) {
     let graph: FollowGraph = Options::new().open(db).unwrap();
@@ -79,8 +91,13 @@ fn an_import_that_is_killed_leaves_nothing_or_the_whole_graph() {
     let mut db = dir.path().join("first");
     for round in 0..ROUND_COUNT {
         let mut child = start_import(&db, &file, "1M");
-        // Some are killed about when the image gets its name.
-        let share = if round % 4 == 0 { 90 + random.below(25) } else { random.below(100) };
+        // Half of them are killed between the begin of the image and a moment after it has its
+        // name, the others anywhere.
+        let builds = round % 3 < 2;
+        if builds {
+            wait_for_an_image(&db, &mut child);
+        }
+        let share = if builds { random.below(80) } else { random.below(90) };
         std::thread::sleep(Duration::from_micros((import_us * share / 100) as u64));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -142,11 +159,11 @@ fn the_memory_of_an_import_is_what_was_allowed_and_the_names() {
     const ACCOUNT_COUNT: usize = 100_000;
     // What is needed whatever the list: the program, the text on its way through the threads, and
     // what the allocator holds back for each of them.
-    const FIXED_BYTES: u64 = 32 << 20;
+    const FIXED_BYTES: u64 = 24 << 20;
     const BYTES_AN_ACCOUNT: u64 = 200;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("edges");
-    write_edges(&file, 4_000_000, ACCOUNT_COUNT);
+    write_edges(&file, 2_500_000, ACCOUNT_COUNT);
     let import = |memory: &str| {
         let db = dir.path().join(memory);
         (peak_anonymous_bytes(start_import(&db, &file, memory)), verified_size(&db))
