@@ -65,7 +65,6 @@ pub(crate) fn run(name: PeerName, place: &Place, plan: &Plan, bounds: Bounds) ->
         (None, None)
     };
     check_reads(peer.as_mut(), plan, CHECKED_AGAIN).context("after all writes were undone")?;
-    peer.close()?;
     Ok(Answered {
         open_seconds,
         batch,
@@ -92,7 +91,6 @@ fn open(name: PeerName, place: &Place, plan: &Plan) -> Result<(Box<dyn Peer>, f6
             times.sort_unstable_by(f64::total_cmp);
             return Ok((peer, times[times.len() / 2]));
         }
-        peer.close()?;
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct PeerRow {
     /// `None` when the peer keeps nothing on disk.
     pub(crate) disk_bytes: Option<u64>,
     pub(crate) answered: Answered,
+    /// How many processors other programs kept busy meanwhile, on average.
+    pub(crate) others_processors: f64,
 }
 
 /// A peer under the social mix.
@@ -52,6 +54,8 @@ pub(crate) struct SocialRow {
     pub(crate) peer: PeerName,
     pub(crate) version: String,
     pub(crate) social: Social,
+    /// How many processors other programs kept busy meanwhile, on average.
+    pub(crate) others_processors: f64,
 }
 
 /// A peer that did not get through.
@@ -76,6 +80,8 @@ pub(crate) struct Bar {
     pub(crate) met: bool,
     #[serde(default)]
     pub(crate) note: String,
+    /// How many processors other programs kept busy meanwhile, where that was looked at.
+    pub(crate) others_processors: Option<f64>,
 }
 
 /// How a figure grows with the graph.

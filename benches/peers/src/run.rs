@@ -3,6 +3,7 @@
 use crate::follows::Follows;
 use crate::job::{self, Answered};
 use crate::latency::Bounds;
+use crate::machine::ProcessorTime;
 use crate::peers::{PeerName, Place};
 use crate::plan::Plan;
 use crate::resident::disk_bytes;
@@ -149,6 +150,7 @@ impl Runner {
         drop(plan);
         self.each(&graph.name, |peer| {
             let directory = self.work.join("store");
+            let since = ProcessorTime::now()?;
             let loaded: Loaded = self.phase(peer, Phase::Load, &follows, &plan_path)?;
             let disk_bytes = peer.is_durable().then(|| disk_bytes(&directory)).transpose()?;
             let answered: Answered = self.phase(peer, Phase::Answer, &follows, &plan_path)?;
@@ -161,6 +163,7 @@ impl Runner {
                 load_seconds: loaded.seconds,
                 disk_bytes,
                 answered,
+                others_processors: since.others_since()?,
             })))
         })
     }
@@ -173,9 +176,11 @@ impl Runner {
         let follows = Follows::open(&path)?;
         println!("{SOCIAL_GRAPH}: {} follows", follows.follow_count());
         self.each(SOCIAL_GRAPH, |peer| {
+            let since = ProcessorTime::now()?;
             let _: Loaded = self.phase(peer, Phase::Load, &follows, &path)?;
             let social: Social = self.phase(peer, Phase::Social, &follows, &path)?;
-            Ok(Row::Social(SocialRow { peer, version: peer.version()?, social }))
+            let others_processors = since.others_since()?;
+            Ok(Row::Social(SocialRow { peer, version: peer.version()?, social, others_processors }))
         })
     }
 

@@ -207,16 +207,14 @@ pub(crate) fn run(name: PeerName, place: &Place, bounds: Bounds) -> Result<Socia
     (run.reads, run.writes, run.list_count, run.entry_count) = Default::default();
     run.mix(bounds.measurement)?;
     let seconds = run.reads.sum_seconds() + run.writes.sum_seconds();
-    let social = Social {
+    Ok(Social {
         account_count,
         follow_count,
         operations_per_second: (run.reads.count() + run.writes.count()) as f64 / seconds,
         mean_page_entries: run.entry_count as f64 / run.list_count.max(1) as f64,
         reads: run.reads.latency(),
         writes: run.writes.latency(),
-    };
-    peer.close()?;
-    Ok(social)
+    })
 }
 
 impl Run<'_> {

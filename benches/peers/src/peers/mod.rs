@@ -53,9 +53,6 @@ pub(crate) trait Peer {
             file_bytes: own.file_bytes.saturating_sub(before.file_bytes),
         })
     }
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// One entry of a page.

@@ -12,6 +12,7 @@ use crate::numbered::Numbered;
 use anyhow::{Context, Result};
 use followgraph::Counts;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, params};
+use std::collections::HashMap;
 use std::path::Path;
 
 const TABLES: &str = "
@@ -38,10 +39,13 @@ const NEWEST_FOLLOWING: &str = "
     SELECT names.name, at FROM follows INDEXED BY following_newest
     CROSS JOIN names ON names.id = followed
     WHERE follower = (SELECT id FROM accounts WHERE name = ?1) ORDER BY at DESC LIMIT ?2";
+/// The unary plus keeps the planner from seeking each of the targets in each of the lists, which
+/// takes four times as long as reading the lists.
 const KNOWN: &str = "
-    SELECT count(*) FROM follows AS own
-    CROSS JOIN follows AS theirs ON theirs.follower = own.followed AND theirs.followed = ?2
-    WHERE own.follower = ?1";
+    SELECT theirs.followed, count(*) FROM follows AS own
+    CROSS JOIN follows AS theirs ON theirs.follower = own.followed
+    WHERE own.follower = ?1 AND +theirs.followed IN (SELECT value FROM json_each(?2))
+    GROUP BY theirs.followed";
 const IS_FOLLOWING: &str = "SELECT 1 FROM follows WHERE follower = ?1 AND followed = ?2";
 const FOLLOW: &str = "
     INSERT INTO follows (follower, followed, at) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
@@ -191,11 +195,15 @@ impl Peer for Sqlite {
         results.clear();
         let transaction = self.connection.transaction()?;
         let viewer = id(&transaction, viewer)?;
-        for target in targets {
-            let target = id(&transaction, target)?;
-            let mut statement = transaction.prepare_cached(KNOWN)?;
-            results.push(statement.query_row((viewer, target), |row| row.get(0))?);
-        }
+        let targets: Vec<u32> =
+            targets.iter().map(|target| id(&transaction, target)).collect::<Result<_>>()?;
+        let known: HashMap<u32, u32> = transaction
+            .prepare_cached(KNOWN)?
+            .query_map((viewer, serde_json::to_string(&targets)?), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<rusqlite::Result<_>>()?;
+        results.extend(targets.iter().map(|target| known.get(target).copied().unwrap_or(0)));
         Ok(transaction.commit()?)
     }
 

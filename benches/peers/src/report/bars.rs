@@ -1,7 +1,7 @@
 //! The overview: what the project wants to reach and whether it does.
 
 use super::peers::{BATCH, DISK, DURABLE, FOLLOW, KNOWN, LOAD, Metric, OPEN, PAGE, UNFOLLOW};
-use super::{Heading, Results, Table, figures};
+use super::{Heading, Results, Table, disturbed, figures};
 use crate::peers::PeerName;
 use crate::rows::{Bar, PeerRow};
 use std::collections::BTreeMap;
@@ -45,7 +45,14 @@ fn render_bars(bars: &[Bar]) -> String {
     let mut table = Table::new(6, &["what", "graph", "bar", "measured", "", "note"]);
     for bar in bars {
         let measured = format!("{} {}", figures::three_digits(bar.measured), bar.unit);
-        table.row(&[&bar.what, &bar.graph, &bar.wanted, &measured, verdict(bar.met), &bar.note]);
+        let disturbed = bar.others_processors.and_then(disturbed);
+        let notes: Vec<&str> = [Some(bar.note.as_str()), disturbed.as_deref()]
+            .into_iter()
+            .flatten()
+            .filter(|note| !note.is_empty())
+            .collect();
+        let notes = notes.join("; ");
+        table.row(&[&bar.what, &bar.graph, &bar.wanted, &measured, verdict(bar.met), &notes]);
     }
     let met_count = bars.iter().filter(|bar| bar.met).count();
     format!("\n## Bars\n\n{met_count} of {} are met.\n\n{}", bars.len(), table.text)

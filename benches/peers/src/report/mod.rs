@@ -121,6 +121,17 @@ impl Heading<'_> {
     }
 }
 
+/// Other programs disturb a measurement when they keep more of a processor busy than this. What the
+/// kernel does for the measured program is counted among them, so it cannot be nothing.
+const OTHERS_MAX: f64 = 0.3;
+
+/// What is to be said of a measurement that other programs disturbed.
+fn disturbed(others_processors: f64) -> Option<String> {
+    let others = figures::three_digits(others_processors);
+    (others_processors > OTHERS_MAX)
+        .then(|| format!("other programs kept {others} processors busy"))
+}
+
 /// A Markdown table. The first columns hold words and are aligned to the left, the others figures.
 struct Table {
     text: String,

@@ -1,6 +1,6 @@
 //! The page with all peers: a table a graph, and one of the social mix.
 
-use super::{Heading, Results, Table, figures};
+use super::{Heading, Results, Table, disturbed, figures};
 use crate::latency::Latency;
 use crate::peers::PeerName;
 use crate::rows::{PeerRow, SocialRow};
@@ -143,7 +143,9 @@ fn render_graph(results: &Results, graph: &str) -> String {
         table.row(&cells);
     }
     let absent = render_absent(results, graph);
-    format!("\n## {graph}\n\n{accounts} accounts, {follows} follows.\n\n{}{absent}", table.text)
+    let disturbed = render_disturbed(rows.iter().map(|row| (row.peer, row.others_processors)));
+    let text = table.text;
+    format!("\n## {graph}\n\n{accounts} accounts, {follows} follows.\n\n{text}{disturbed}{absent}")
 }
 
 fn cell(metric: &Metric, row: &PeerRow, ours: Option<f64>) -> String {
@@ -155,6 +157,17 @@ fn cell(metric: &Metric, row: &PeerRow, ours: Option<f64>) -> String {
         Some(ours) => format!("{shown} ({})", figures::times(value / ours)),
         None => shown,
     }
+}
+
+/// Says which measurements were not alone on the machine.
+fn render_disturbed(rows: impl Iterator<Item = (PeerName, f64)>) -> String {
+    let mut text = String::new();
+    for (peer, others_processors) in rows {
+        if let Some(complaint) = disturbed(others_processors) {
+            let _ = write!(text, "\n{}: meanwhile {complaint}.\n", peer.title());
+        }
+    }
+    text
 }
 
 fn render_absent(results: &Results, graph: &str) -> String {
@@ -216,8 +229,9 @@ fn render_social(results: &Results) -> String {
          {accounts} accounts, {follows} follows at the start; {entries} entries in a page on \
          average. One thread, not waiting for the disk; the time between the calls is not \
          counted.\n\
-         \n{}{}",
+         \n{}{}{}",
         table.text,
+        render_disturbed(results.social.iter().map(|row| (row.peer, row.others_processors))),
         render_absent(results, SOCIAL_GRAPH)
     )
 }
