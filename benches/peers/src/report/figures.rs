@@ -5,7 +5,10 @@ pub(crate) fn three_digits(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let digits_before = value.abs().log10().floor() as i32 + 1;
+    // Rounded first, so that 0.9996 has as many digits behind the point as 1.
+    let size = 10f64.powi(value.abs().log10().floor() as i32 - 2);
+    let rounded = (value.abs() / size).round() * size * (1.0 + f64::EPSILON);
+    let digits_before = rounded.log10().floor() as i32 + 1;
     let digits_after = (3 - digits_before).clamp(0, 6) as usize;
     let text = format!("{value:.digits_after$}");
     if digits_before > 4 { with_commas(&text) } else { text }
@@ -58,6 +61,9 @@ mod tests {
         assert_eq!(nanoseconds(12_340.0), "12.3 µs");
         assert_eq!(nanoseconds(90e9), "90.0 s");
         assert_eq!(bytes(2_512_000_000.0), "2.51 GB");
+        assert_eq!(three_digits(99.96), "100");
+        assert_eq!(three_digits(0.0042), "0.00420");
+        assert_eq!(three_digits(1000.0), "1000");
         assert_eq!(times(0.825), "0.825 ×");
         assert_eq!(three_digits(1_234_567.0), "1,234,567");
         assert_eq!(whole(999), "999");

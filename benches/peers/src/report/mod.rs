@@ -84,13 +84,21 @@ impl Results {
         }
     }
 
-    /// The graphs of the peers, the smallest first.
+    /// The graphs of the peers, the smallest first, and then those without any.
     fn graphs(&self) -> Vec<&str> {
         let mut graphs: Vec<(usize, &str)> =
             self.peers.iter().map(|row| (row.follow_count, row.graph.as_str())).collect();
         graphs.sort_unstable();
         graphs.dedup();
-        graphs.into_iter().map(|(_, graph)| graph).collect()
+        let mut graphs: Vec<&str> = graphs.into_iter().map(|(_, graph)| graph).collect();
+        // A graph on which nobody got through is told all the same.
+        for row in &self.absent {
+            let graph = row.graph.as_str();
+            if graph != crate::run::SOCIAL_GRAPH && !graphs.contains(&graph) {
+                graphs.push(graph);
+            }
+        }
+        graphs
     }
 
     fn peers_on<'a>(&'a self, graph: &'a str) -> Vec<&'a PeerRow> {

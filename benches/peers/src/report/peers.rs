@@ -129,8 +129,10 @@ pub(super) fn render(results: &Results, heading: &Heading<'_>) -> String {
 
 fn render_graph(results: &Results, graph: &str) -> String {
     let rows = results.peers_on(graph);
-    let (accounts, follows) =
-        rows.first().map_or((0, 0), |row| (row.account_count, row.follow_count));
+    let Some(first) = rows.first() else {
+        return format!("\n## {graph}\n{}", render_absent(results, graph));
+    };
+    let (accounts, follows) = (first.account_count, first.follow_count);
     let (accounts, follows) = (figures::whole(accounts), figures::whole(follows));
     let mut columns = vec![""];
     columns.extend(rows.iter().map(|row| row.peer.title()));
