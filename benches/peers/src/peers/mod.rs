@@ -7,12 +7,15 @@ mod obvious;
 mod ordered;
 mod redb;
 mod redis;
+#[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod sqlite;
 
 use crate::follows::Follows;
 use crate::resident::Resident;
 use ::followgraph::Counts;
+#[cfg(not(feature = "rocksdb"))]
+use anyhow::bail;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -20,6 +23,8 @@ use std::path::PathBuf;
 /// Memory a store may use for its cache: enough for every graph here, so that what is compared is
 /// the store and not the disk.
 const CACHE_BYTES: usize = 4 << 30;
+
+const WITHOUT_ROCKSDB: &str = "this program was built without the feature `rocksdb`";
 
 /// A store of follows that has been loaded and opened. Accounts exist before they are named here.
 pub(crate) trait Peer {
@@ -125,7 +130,10 @@ impl PeerName {
             PeerName::Lmdb => lmdb::load(place),
             PeerName::Redb => redb::load(place),
             PeerName::Fjall => fjall::load(place),
+            #[cfg(feature = "rocksdb")]
             PeerName::Rocksdb => rocksdb::load(place),
+            #[cfg(not(feature = "rocksdb"))]
+            PeerName::Rocksdb => bail!(WITHOUT_ROCKSDB),
             PeerName::Sqlite => sqlite::load(place),
             PeerName::Redis => redis::load(place),
         }
@@ -139,7 +147,10 @@ impl PeerName {
             PeerName::Lmdb => Box::new(ordered::Ordered(lmdb::Lmdb::open(place)?)),
             PeerName::Redb => Box::new(ordered::Ordered(redb::Redb::open(place)?)),
             PeerName::Fjall => Box::new(ordered::Ordered(fjall::Fjall::open(place)?)),
+            #[cfg(feature = "rocksdb")]
             PeerName::Rocksdb => Box::new(ordered::Ordered(rocksdb::Rocks::open(place)?)),
+            #[cfg(not(feature = "rocksdb"))]
+            PeerName::Rocksdb => bail!(WITHOUT_ROCKSDB),
             PeerName::Sqlite => Box::new(sqlite::Sqlite::open(place)?),
             PeerName::Redis => Box::new(redis::Redis::open(place)?),
         })
@@ -152,7 +163,11 @@ impl PeerName {
 
     /// Why the peer cannot run here, if it cannot.
     pub(crate) fn missing(self) -> Option<String> {
-        (self == PeerName::Redis).then(redis::missing).flatten()
+        match self {
+            PeerName::Redis => redis::missing(),
+            PeerName::Rocksdb if !cfg!(feature = "rocksdb") => Some(WITHOUT_ROCKSDB.to_owned()),
+            _ => None,
+        }
     }
 
     /// The version that is measured.
