@@ -251,7 +251,7 @@ pub(crate) fn replay(
 }
 
 /// How many frames are collected before they are replayed.
-const READY_FRAMES_MAX: usize = 16;
+const READY_FRAMES_MAX: usize = 64;
 
 /// Whole frames of one segment that come next, and their offsets. They are replayed a few at a
 /// time, so that the memory the later ones need is on its way while the first are applied.

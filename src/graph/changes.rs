@@ -22,7 +22,7 @@ pub(crate) struct Fit {
 }
 
 /// How many records of the log are made ready before they are applied.
-const READY_STEPS_MAX: usize = 16;
+const READY_STEPS_MAX: usize = 32;
 
 /// What replay does next.
 enum Step<'a> {

@@ -126,7 +126,8 @@ impl Graph {
         (delta.owner == id).then_some(delta)
     }
 
-    /// Asks for what a few follows or unfollows will look at, all at once.
+    /// Asks for what a few follows or unfollows will look at, all at once: first the records, then
+    /// what they point to, then what that points to.
     pub(crate) fn prefetch_follows(&self, pairs: &[(u32, u32)]) {
         for &(from, to) in pairs {
             self.accounts.prefetch_record(from);
@@ -141,6 +142,14 @@ impl Graph {
             self.image.prefetch_sets(nearer.sets_offset());
             for record in [from, to] {
                 self.prefetch_delta(record);
+            }
+        }
+        for &(from, to) in pairs {
+            for (id, side) in [(from, Side::Following), (to, Side::Followers)] {
+                let delta = self.accounts.record(id).and_then(|record| self.delta(id, record));
+                if let Some(delta) = delta {
+                    delta.side(side).prefetch();
+                }
             }
         }
     }
