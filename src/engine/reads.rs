@@ -361,6 +361,9 @@ impl FollowGraph {
             let graph = self.shared.state.read();
             let named = keys.len();
             below = graph.page(id.0, kind, below, wanted - keys.len(), &mut keys)?;
+            for key in &keys[named..] {
+                graph.accounts().prefetch_record(key.id);
+            }
             for key in keys[named..].iter().take(page.limit - list.entries.len()) {
                 list.entries.push(Entry {
                     account: graph.name(key.id)?.to_owned(),
