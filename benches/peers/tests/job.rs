@@ -29,8 +29,9 @@ fn small_graph() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/small.edges")
 }
 
-/// RocksDB may be left out of the build. Redis is not a package of this language; where its server is missing, it may be left out, but
-/// not silently on the machine that judges, unless it could not be installed there.
+/// RocksDB may be left out of the build. Redis is not a package of this language; where its server
+/// is missing, it may be left out, but not silently on the machine that judges, unless it could not
+/// be installed there.
 fn must_be_complete() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
         && cfg!(feature = "rocksdb")
