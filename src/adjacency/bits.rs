@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         let word = u64::from_le_bytes(*self.rest.first_chunk::<8>()?);
         let ends = !word & 0x8080_8080_8080_8080;
         let last = ends.trailing_zeros() / 8;
-        if ends == 0 || word >> (8 * last) & 0x7f == 0 {
+        if ends == 0 || (word >> (8 * last)).trailing_zeros() >= 7 {
             return None;
         }
         let groups = word & low_mask(8 * last + 8) & 0x7f7f_7f7f_7f7f_7f7f;

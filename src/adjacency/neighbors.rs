@@ -211,6 +211,7 @@ impl Iterator for NewestNow<'_> {
 
 /// The ids that are in two lists, ascending.
 #[derive(Clone)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack of one loop")]
 pub(crate) enum Common<'a> {
     Probe { ids: Ids<'a>, list: Neighbors<'a> },
     Walk { ours: Ids<'a>, theirs: Peekable<Ids<'a>> },

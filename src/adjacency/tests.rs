@@ -285,9 +285,10 @@ impl Account {
     }
 
     fn checkpoint(&mut self) {
-        let sets = match self.image.is_empty() {
-            true => list_of(&self.model),
-            false => self.now().edges().expect("encoded by checkpoint"),
+        let sets = if self.image.is_empty() {
+            list_of(&self.model)
+        } else {
+            self.now().edges().expect("encoded by checkpoint")
         };
         self.image.clear();
         encode_sets(&sets, &EdgeList::default(), &mut self.image);

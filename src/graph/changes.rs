@@ -51,8 +51,7 @@ impl Graph {
         let mut ready: Vec<Step<'a>> = Vec::with_capacity(READY_STEPS_MAX);
         let mut record_count = 0;
         for (position, frame) in frames.iter().enumerate() {
-            let mut records = records_of(frame.payload);
-            while let Some(record) = records.next() {
+            for record in records_of(frame.payload) {
                 let Ok(record) = record else {
                     // What comes before it in the log is reported first.
                     self.replay_ready(&mut ready)?;
