@@ -27,12 +27,12 @@ pub(crate) fn this(date: Option<String>) -> Result<Machine> {
     })
 }
 
-/// Processor time so far, in ticks: of all programs, of the children of this process that have
+/// Processor time so far, in ticks: of all programs, of this process and its children that have
 /// ended, and that has passed on one processor.
 #[derive(Clone, Copy)]
 pub(crate) struct ProcessorTime {
     busy: u64,
-    children: u64,
+    own: u64,
     passed: u64,
 }
 
@@ -47,20 +47,20 @@ impl ProcessorTime {
         let sum: u64 = ticks.iter().sum();
         let own = std::fs::read_to_string("/proc/self/stat")?;
         let (_, own) = own.rsplit_once(") ").context("/proc/self/stat is not as expected")?;
-        // The 16th and 17th field; the first two end with the name.
-        let children: Vec<u64> =
-            own.split_whitespace().skip(13).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        // The 14th to 17th field; the first two end with the name.
+        let own: Vec<u64> =
+            own.split_whitespace().skip(11).take(4).map(str::parse).collect::<Result<_, _>>()?;
         Ok(ProcessorTime {
             busy: sum - ticks[3] - ticks[4],
-            children: children.iter().sum(),
+            own: own.iter().sum(),
             passed: sum / std::thread::available_parallelism()?.get() as u64,
         })
     }
 
-    /// How many processors all but the children of this process kept busy since then, on average.
+    /// How many processors other programs than this kept busy since then, on average.
     pub(crate) fn others_since(self) -> Result<f64> {
         let now = ProcessorTime::now()?;
-        let own = now.children - self.children;
+        let own = now.own - self.own;
         let others = (now.busy - self.busy).saturating_sub(own);
         Ok(others as f64 / (now.passed - self.passed).max(1) as f64)
     }

@@ -100,28 +100,37 @@ struct Loaded {
     seconds: f64,
 }
 
+/// What one process of a peer reports.
+#[derive(Serialize, Deserialize)]
+struct Report<T> {
+    result: T,
+    others_processors: f64,
+}
+
 /// Does what one process of a peer is there for.
 pub(crate) fn measure(arguments: &Measure) -> Result<()> {
     let follows = Follows::open(&arguments.graph)?;
     let place = Place { directory: arguments.directory.clone(), follows };
     let bounds = Bounds::new(arguments.quick);
-    let out = File::create(&arguments.out)?;
+    let since = ProcessorTime::now()?;
     match arguments.phase {
         Phase::Load => {
             let start = Instant::now();
             arguments.peer.load(&place)?;
-            serde_json::to_writer(out, &Loaded { seconds: start.elapsed().as_secs_f64() })?;
+            report(arguments, since, Loaded { seconds: start.elapsed().as_secs_f64() })
         }
         Phase::Answer => {
             let plan = arguments.plan.as_ref().context("--plan is missing")?;
             let plan: Plan = serde_json::from_slice(&std::fs::read(plan)?)?;
-            serde_json::to_writer(out, &job::run(arguments.peer, &place, &plan, bounds)?)?;
+            report(arguments, since, job::run(arguments.peer, &place, &plan, bounds)?)
         }
-        Phase::Social => {
-            serde_json::to_writer(out, &social::run(arguments.peer, &place, bounds)?)?;
-        }
+        Phase::Social => report(arguments, since, social::run(arguments.peer, &place, bounds)?),
     }
-    Ok(())
+}
+
+fn report<T: Serialize>(arguments: &Measure, since: ProcessorTime, result: T) -> Result<()> {
+    let report = Report { result, others_processors: since.others_since()? };
+    Ok(serde_json::to_writer(File::create(&arguments.out)?, &report)?)
 }
 
 /// All peers on all graphs.
@@ -150,20 +159,20 @@ impl Runner {
         drop(plan);
         self.each(&graph.name, |peer| {
             let directory = self.work.join("store");
-            let since = ProcessorTime::now()?;
-            let loaded: Loaded = self.phase(peer, Phase::Load, &follows, &plan_path)?;
+            let loaded: Report<Loaded> = self.phase(peer, Phase::Load, &follows, &plan_path)?;
             let disk_bytes = peer.is_durable().then(|| disk_bytes(&directory)).transpose()?;
-            let answered: Answered = self.phase(peer, Phase::Answer, &follows, &plan_path)?;
+            let answered: Report<Answered> =
+                self.phase(peer, Phase::Answer, &follows, &plan_path)?;
             Ok(Row::Peer(Box::new(PeerRow {
                 peer,
                 version: peer.version()?,
                 graph: graph.name.clone(),
                 account_count,
                 follow_count,
-                load_seconds: loaded.seconds,
+                load_seconds: loaded.result.seconds,
                 disk_bytes,
-                answered,
-                others_processors: since.others_since()?,
+                answered: answered.result,
+                others_processors: loaded.others_processors.max(answered.others_processors),
             })))
         })
     }
@@ -176,11 +185,14 @@ impl Runner {
         let follows = Follows::open(&path)?;
         println!("{SOCIAL_GRAPH}: {} follows", follows.follow_count());
         self.each(SOCIAL_GRAPH, |peer| {
-            let since = ProcessorTime::now()?;
-            let _: Loaded = self.phase(peer, Phase::Load, &follows, &path)?;
-            let social: Social = self.phase(peer, Phase::Social, &follows, &path)?;
-            let others_processors = since.others_since()?;
-            Ok(Row::Social(SocialRow { peer, version: peer.version()?, social, others_processors }))
+            let _: Report<Loaded> = self.phase(peer, Phase::Load, &follows, &path)?;
+            let social: Report<Social> = self.phase(peer, Phase::Social, &follows, &path)?;
+            Ok(Row::Social(SocialRow {
+                peer,
+                version: peer.version()?,
+                social: social.result,
+                others_processors: social.others_processors,
+            }))
         })
     }
 
