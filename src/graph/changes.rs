@@ -57,32 +57,40 @@ impl Graph {
                     self.replay_ready(&mut ready)?;
                     return Err((record.expect_err("matched above"), position));
                 };
-                ready.push(Step::Record(record, position));
+                self.make_ready(Step::Record(record, position), &mut ready)?;
                 record_count += 1;
-                if ready.len() == READY_STEPS_MAX {
-                    self.replay_ready(&mut ready)?;
-                }
             }
-            ready.push(Step::EndOfFrame(*frame));
+            self.make_ready(Step::EndOfFrame(*frame), &mut ready)?;
         }
         self.replay_ready(&mut ready)?;
         Ok(record_count)
     }
 
+    /// Adds a step to those that are ready, and applies them when they are many enough.
+    fn make_ready<'a>(
+        &mut self,
+        step: Step<'a>,
+        ready: &mut Vec<Step<'a>>,
+    ) -> Result<(), (Error, usize)> {
+        ready.push(step);
+        if ready.len() < READY_STEPS_MAX { Ok(()) } else { self.replay_ready(ready) }
+    }
+
     /// Applies a few steps, whose memory is asked for all at once so that its cache misses overlap.
     fn replay_ready(&mut self, ready: &mut Vec<Step<'_>>) -> Result<(), (Error, usize)> {
-        let mut pairs = [(0, 0); READY_STEPS_MAX + 1];
-        let mut pair_count = 0;
-        for step in ready.iter() {
-            if let Step::Record(
+        assert!(ready.len() <= READY_STEPS_MAX, "the log may be long, what is ready never is");
+        let follows = ready.iter().filter_map(|step| match *step {
+            Step::Record(
                 Record::Followed { from, to, .. } | Record::Unfollowed { from, to },
                 _,
-            ) = *step
-                && pair_count < pairs.len()
-            {
-                pairs[pair_count] = (from, to);
-                pair_count += 1;
-            }
+            ) => Some((from, to)),
+            Step::Record(..) | Step::EndOfFrame(_) => None,
+        });
+        let mut pairs = [(0, 0); READY_STEPS_MAX];
+        let mut pair_count = 0;
+        for (pair, follow) in pairs.iter_mut().zip(follows) {
+            *pair = follow;
+            pair_count += 1;
         }
         self.prefetch_follows(&pairs[..pair_count]);
         for step in ready.drain(..) {
