@@ -8,9 +8,9 @@
 //! of the keyed hash, so a wrong slot almost never touches a wrong record. Looking one name up is
 //! one hash, one bucket and one record: two cache misses, which a batch overlaps.
 
-use crate::chunks::Chunks;
+use crate::chunks::{CHUNK_ITEMS, Chunks};
 use crate::format::{ACCOUNT_COUNT_MAX, Identity, read_u32, read_u64, write_u32, write_u64};
-use crate::storage::{Bytes, PrivateBytes, prefetch};
+use crate::storage::{Bytes, PrivateBytes, make_private, prefetch};
 use crate::types::Counts;
 
 /// The size of an account record: one cache line.
@@ -224,6 +224,52 @@ pub(crate) mod index {
     }
 }
 
+/// The accounts of the image come in blocks of so many, and so do those added since.
+pub(crate) const BLOCK_ACCOUNTS: u32 = CHUNK_ITEMS as u32;
+
+/// The records of one block, to change them.
+pub(crate) struct RecordBlock<'a> {
+    /// The first id of the block.
+    pub(crate) first_id: u32,
+    records: BlockRecords<'a>,
+}
+
+enum BlockRecords<'a> {
+    Image(&'a mut [u8]),
+    New(&'a mut [AccountRecord]),
+}
+
+impl RecordBlock<'_> {
+    /// Gets all records ready to be changed, where most of them will be.
+    pub(crate) fn make_private(&mut self) {
+        if let BlockRecords::Image(bytes) = &mut self.records {
+            make_private(bytes);
+        }
+    }
+
+    /// The 64 bytes of an account of the block.
+    #[inline]
+    pub(crate) fn record(&self, id: u32) -> Option<&[u8]> {
+        let place = id.checked_sub(self.first_id)? as usize;
+        match &self.records {
+            BlockRecords::Image(bytes) => bytes.get(place * RECORD_BYTES..)?.get(..RECORD_BYTES),
+            BlockRecords::New(records) => Some(&records.get(place)?.0),
+        }
+    }
+
+    /// The same, to change it. The account must be of the block.
+    #[inline]
+    pub(crate) fn record_mut(&mut self, id: u32) -> &mut [u8] {
+        let place = (id - self.first_id) as usize;
+        match &mut self.records {
+            BlockRecords::Image(bytes) => {
+                &mut bytes[place * RECORD_BYTES..(place + 1) * RECORD_BYTES]
+            }
+            BlockRecords::New(records) => &mut records[place].0,
+        }
+    }
+}
+
 /// All accounts: those of the image and those added since.
 pub(crate) struct Accounts {
     identity: Identity,
@@ -305,6 +351,26 @@ impl Accounts {
             let new = self.new_records.get_mut((id - self.image_count) as usize);
             &mut new.expect("the id was given").0
         }
+    }
+
+    /// Which block an account is in.
+    #[inline]
+    pub(crate) fn block_of(&self, id: u32) -> usize {
+        let block = match id.checked_sub(self.image_count) {
+            None => id / BLOCK_ACCOUNTS,
+            Some(new) => self.image_count.div_ceil(BLOCK_ACCOUNTS) + new / BLOCK_ACCOUNTS,
+        };
+        block as usize
+    }
+
+    /// All records, block by block.
+    pub(crate) fn blocks_mut(&mut self) -> impl Iterator<Item = RecordBlock<'_>> {
+        let firsts = |start: u32| (0..).map(move |block: u32| start + block * BLOCK_ACCOUNTS);
+        let image = self.image_records.chunks_mut(CHUNK_ITEMS * RECORD_BYTES);
+        let image = image.map(BlockRecords::Image).zip(firsts(0));
+        let new = self.new_records.chunks_mut().map(BlockRecords::New);
+        let new = new.zip(firsts(self.image_count));
+        image.chain(new).map(|(records, first_id)| RecordBlock { first_id, records })
     }
 
     /// The record of an account that exists.

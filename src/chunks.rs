@@ -4,7 +4,7 @@
 //! graph that is a pause of many milliseconds, and readers would wait for it.
 
 /// How many items one chunk holds.
-const CHUNK_ITEMS: usize = 4096;
+pub(crate) const CHUNK_ITEMS: usize = 4096;
 
 /// Items by position, in chunks of [`CHUNK_ITEMS`] that are never moved.
 pub(crate) struct Chunks<T> {
@@ -15,11 +15,6 @@ pub(crate) struct Chunks<T> {
 impl<T> Chunks<T> {
     pub(crate) const fn new() -> Chunks<T> {
         Chunks { chunks: Vec::new(), len: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     #[inline]
@@ -40,8 +35,9 @@ impl<T> Chunks<T> {
         self.len += 1;
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flatten()
+    /// The chunks in order, each but the last full.
+    pub(crate) fn chunks_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
+        self.chunks.iter_mut().map(Vec::as_mut_slice)
     }
 
     /// Memory of the chunks themselves, not of what the items own.
@@ -57,7 +53,7 @@ mod tests {
     #[test]
     fn items_stay_where_they_are_across_chunks() {
         let mut chunks = Chunks::new();
-        assert_eq!((chunks.len(), chunks.get(0), chunks.heap_bytes()), (0, None, 0));
+        assert_eq!((chunks.get(0), chunks.heap_bytes()), (None, 0));
         for item in 0..3 * CHUNK_ITEMS {
             chunks.push(item);
         }
@@ -65,7 +61,7 @@ mod tests {
         chunks.push(3 * CHUNK_ITEMS);
         assert!(std::ptr::eq(first, chunks.get(0).expect("pushed above")));
         *chunks.get_mut(CHUNK_ITEMS).expect("pushed above") += 0;
-        assert!(chunks.iter().copied().eq(0..=3 * CHUNK_ITEMS));
+        assert!(chunks.chunks_mut().flatten().map(|item| *item).eq(0..=3 * CHUNK_ITEMS));
         assert_eq!(chunks.get(3 * CHUNK_ITEMS + 1), None);
         assert_eq!(chunks.heap_bytes(), 4 * CHUNK_ITEMS * size_of::<usize>());
     }

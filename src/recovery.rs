@@ -22,10 +22,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::log_file_name;
-use crate::graph::Graph;
-use crate::log::{
-    FRAME_HEADER_BYTES, Found, Frame, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan,
-};
+use crate::graph::{Graph, Replay};
+use crate::log::{FRAME_HEADER_BYTES, Found, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan};
 use crate::storage::{Bytes, Storage};
 use crate::types::Recovery;
 
@@ -184,17 +182,19 @@ fn check_chain(storage: &dyn Storage, segments: &[SegmentView]) -> Result<()> {
 }
 
 /// Replays the segments over the graph from `start`, as far as the table lets it, and says where
-/// the log ends. Reads only.
+/// the log ends. Reads only. Takes as many threads as it is given.
 pub(crate) fn replay(
     storage: &dyn Storage,
     graph: &mut Graph,
     segments: &[SegmentView],
     start: LogPlace,
+    thread_count: usize,
 ) -> Result<(LogPlace, Recovery)> {
+    let mut graph = Replay::new(graph, thread_count);
     let mut recovery = Recovery::default();
     let LogPlace { segment: mut number, mut offset_bytes, mut closed, .. } = start;
     let mut expected = start.sequence;
-    let mut ready = ReadyFrames::default();
+    let at_frame = |(error, sequence)| at_frame(error, sequence, storage, segments);
     loop {
         let segment = &segments[number];
         let found = examine(&segment.bytes, offset_bytes);
@@ -210,9 +210,8 @@ pub(crate) fn replay(
             error.at_path(&path).at_offset(offset_bytes)
         };
         let row = decide(look(segments, place(0), found));
-        if row != Row::A || ready.frames.len() == READY_FRAMES_MAX {
-            let path = || storage.path(&log_file_name(segment.header.first_sequence));
-            ready.replay(graph, &mut recovery).map_err(|error| error.at_path(&path()))?;
+        if row != Row::A {
+            graph.finish().map_err(at_frame)?;
         }
         match row {
             Row::A => {
@@ -224,7 +223,10 @@ pub(crate) fn replay(
                     let message = "the next log segment begins before this one ends";
                     return Err(here(Error::corrupt(message)));
                 }
-                ready.push(frame, offset_bytes);
+                if frame.sequence > graph.sequence() {
+                    recovery.replayed_records += graph.take(&frame).map_err(at_frame)?;
+                    recovery.replayed_frames += 1;
+                }
                 expected += 1;
                 offset_bytes += frame.frame_bytes;
                 closed = frame.is_closing();
@@ -250,37 +252,19 @@ pub(crate) fn replay(
     }
 }
 
-/// How many frames are collected before they are replayed.
-const READY_FRAMES_MAX: usize = 64;
-
-/// Whole frames of one segment that come next, and their offsets. They are replayed a few at a
-/// time, so that the memory the later ones need is on its way while the first are applied.
-#[derive(Default)]
-struct ReadyFrames<'a> {
-    frames: Vec<Frame<'a>>,
-    offsets_bytes: Vec<u64>,
-}
-
-impl<'a> ReadyFrames<'a> {
-    fn push(&mut self, frame: Frame<'a>, offset_bytes: u64) {
-        self.frames.push(frame);
-        self.offsets_bytes.push(offset_bytes);
+/// Where a frame lies that the walk has passed: where it is looked for, it is seldom asked for.
+fn at_frame(error: Error, sequence: u64, storage: &dyn Storage, segments: &[SegmentView]) -> Error {
+    let holds = |segment: &&SegmentView| segment.header.first_sequence <= sequence;
+    let Some(segment) = segments.iter().rfind(holds) else { return error };
+    let error = error.at_path(&storage.path(&log_file_name(segment.header.first_sequence)));
+    let mut offset_bytes = SEGMENT_HEADER_BYTES;
+    while let Found::Whole(frame) = examine(&segment.bytes, offset_bytes) {
+        if frame.sequence == sequence {
+            return error.at_offset(offset_bytes);
+        }
+        offset_bytes += frame.frame_bytes;
     }
-
-    /// Replays those that the graph does not have yet.
-    fn replay(&mut self, graph: &mut Graph, recovery: &mut Recovery) -> Result<()> {
-        let known = |frame: &&Frame<'_>| frame.sequence <= graph.position().sequence;
-        let known_count = self.frames.iter().take_while(known).count();
-        let replayed = graph.replay(&self.frames[known_count..]);
-        let records = replayed.map_err(|(error, position)| {
-            error.at_offset(self.offsets_bytes[known_count + position])
-        })?;
-        recovery.replayed_records += records;
-        recovery.replayed_frames += (self.frames.len() - known_count) as u64;
-        self.frames.clear();
-        self.offsets_bytes.clear();
-        Ok(())
-    }
+    error
 }
 
 /// Reduces what lies at a place to what the table asks.

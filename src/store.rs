@@ -14,6 +14,7 @@ use crate::recovery::{LogPlace, SegmentView, replay};
 use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
 use crate::sync::GroupSync;
 use crate::types::Recovery;
+use crate::workers::processor_count;
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
@@ -92,7 +93,8 @@ impl Store {
             .map(|&first| SegmentView::open(storage.as_ref(), first, u64::MAX, identity.graph_id))
             .collect::<Result<Vec<_>>>()?;
         let start = LogPlace::first(storage.as_ref(), &graph, &views)?;
-        let (end, recovery) = replay(storage.as_ref(), &mut graph, &views, start)?;
+        let (end, recovery) =
+            replay(storage.as_ref(), &mut graph, &views, start, processor_count())?;
 
         let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
         drop(views);
@@ -400,7 +402,8 @@ impl Follower {
             Some(place) => place,
             None => LogPlace::first(storage, &self.graph, &views)?,
         };
-        let (end, recovery) = replay(storage, &mut self.graph, &views, start)?;
+        // One thread: the others serve meanwhile.
+        let (end, recovery) = replay(storage, &mut self.graph, &views, start, 1)?;
         if recovery.cut_frames > 0 {
             let path = storage.path(&log_file_name(extents[end.segment].first_sequence));
             let error = Error::corrupt("a committed frame cannot be read back");

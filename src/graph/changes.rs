@@ -1,13 +1,13 @@
 //! What a record changes. Whoever applies one has checked that it fits, so nothing here can fail
-//! halfway; commits and replay come through the same two functions.
+//! halfway.
 
-use super::{AccountDelta, Graph, Side};
-use crate::accounts::{RecordFields, set_counts, set_delta};
+use super::deltas::BlockDeltas;
+use super::{Graph, Side};
+use crate::accounts::{RecordFields, set_counts};
 use crate::adjacency::{EdgeKey, ListDelta};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Record, RecordReader, check_name};
-use crate::log::Frame;
-use crate::types::Relation;
+use crate::format::{Record, check_name};
+use crate::types::{Counts, Relation};
 use roaring::RoaringBitmap;
 
 /// What a follow or unfollow meets at its ends.
@@ -21,101 +21,22 @@ pub(crate) struct Fit {
     to_tie: Option<u32>,
 }
 
-/// How many records of the log are made ready before they are applied.
-const READY_STEPS_MAX: usize = 32;
+/// What a record says that does not fit.
+pub(super) const FOLLOWED_TWICE: &str = "a follow was recorded twice";
+pub(super) const NOT_FOLLOWED: &str = "an unfollow was recorded without its follow";
 
-/// What replay does next.
-enum Step<'a> {
-    /// Applies a record of the frame at this position.
-    Record(Record<'a>, usize),
-    /// All records of a frame are applied.
-    EndOfFrame(Frame<'a>),
-}
-
-/// The records of a payload, up to the first that does not decode.
-fn records_of(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
-    let (mut records, mut failed) = match RecordReader::new(payload) {
-        Ok(records) => (Some(records), None),
-        Err(error) => (None, Some(error)),
+/// Counts one end of a follow, or takes it from the counts.
+#[inline]
+pub(super) fn change_end(counts: &mut Counts, side: Side, is_mutual: bool, by: i32) {
+    let count = match side {
+        Side::Following => &mut counts.following,
+        Side::Followers => &mut counts.followers,
     };
-    std::iter::from_fn(move || match &mut records {
-        Some(reader) => reader.next_record().transpose(),
-        None => failed.take().map(Err),
-    })
+    *count = count.wrapping_add_signed(by);
+    counts.mutual = counts.mutual.wrapping_add_signed(if is_mutual { by } else { 0 });
 }
 
 impl Graph {
-    /// Applies frames of the log, whose sequence numbers are the next ones: each record must fit.
-    /// Gives back how many records there were. An error comes with the position of its frame.
-    pub(crate) fn replay<'a>(&mut self, frames: &[Frame<'a>]) -> Result<u64, (Error, usize)> {
-        let mut ready: Vec<Step<'a>> = Vec::with_capacity(READY_STEPS_MAX);
-        let mut record_count = 0;
-        for (position, frame) in frames.iter().enumerate() {
-            for record in records_of(frame.payload) {
-                let Ok(record) = record else {
-                    // What comes before it in the log is reported first.
-                    self.replay_ready(&mut ready)?;
-                    return Err((record.expect_err("matched above"), position));
-                };
-                self.make_ready(Step::Record(record, position), &mut ready)?;
-                record_count += 1;
-            }
-            self.make_ready(Step::EndOfFrame(*frame), &mut ready)?;
-        }
-        self.replay_ready(&mut ready)?;
-        Ok(record_count)
-    }
-
-    /// Adds a step to those that are ready, and applies them when they are many enough.
-    fn make_ready<'a>(
-        &mut self,
-        step: Step<'a>,
-        ready: &mut Vec<Step<'a>>,
-    ) -> Result<(), (Error, usize)> {
-        ready.push(step);
-        if ready.len() < READY_STEPS_MAX { Ok(()) } else { self.replay_ready(ready) }
-    }
-
-    /// Applies a few steps, whose memory is asked for all at once so that its cache misses overlap.
-    fn replay_ready(&mut self, ready: &mut Vec<Step<'_>>) -> Result<(), (Error, usize)> {
-        assert!(ready.len() <= READY_STEPS_MAX, "the log may be long, what is ready never is");
-        let follows = ready.iter().filter_map(|step| match *step {
-            Step::Record(
-                Record::Followed { from, to, .. } | Record::Unfollowed { from, to },
-                _,
-            ) => Some((from, to)),
-            Step::Record(..) | Step::EndOfFrame(_) => None,
-        });
-        let mut pairs = [(0, 0); READY_STEPS_MAX];
-        let mut pair_count = 0;
-        for (pair, follow) in pairs.iter_mut().zip(follows) {
-            *pair = follow;
-            pair_count += 1;
-        }
-        self.prefetch_follows(&pairs[..pair_count]);
-        for step in ready.drain(..) {
-            match step {
-                Step::Record(record, position) => {
-                    self.replay_record(&record).map_err(|error| (error, position))?;
-                }
-                Step::EndOfFrame(frame) => {
-                    assert!(frame.sequence == self.position.sequence + 1, "the caller checked it");
-                    self.commit(frame.sequence, frame.source_position);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn replay_record(&mut self, record: &Record<'_>) -> Result<()> {
-        let fit = self.check(record).map_err(|error| match error.kind() {
-            ErrorKind::Corrupt => error,
-            _ => Error::corrupt(format!("a record does not fit what came before: {error}")),
-        })?;
-        self.apply(record, fit);
-        Ok(())
-    }
-
     /// Says that all records up to `sequence` are applied.
     pub(crate) fn commit(&mut self, sequence: u64, source_position: Option<u64>) {
         self.position.sequence = sequence;
@@ -145,14 +66,14 @@ impl Graph {
             Record::Followed { from, to, at, .. } => {
                 let fit = self.fit(from, to, at)?;
                 if fit.relation.following {
-                    return Err(Error::corrupt("a follow was recorded twice"));
+                    return Err(Error::corrupt(FOLLOWED_TWICE));
                 }
                 Ok(fit)
             }
             Record::Unfollowed { from, to } => {
                 let fit = self.fit_of_unfollow(from, to)?;
                 if !fit.relation.following {
-                    return Err(Error::corrupt("an unfollow was recorded without its follow"));
+                    return Err(Error::corrupt(NOT_FOLLOWED));
                 }
                 Ok(fit)
             }
@@ -312,17 +233,36 @@ impl Graph {
     fn change_counts(&mut self, id: u32, side: Side, mutual: bool, by: i32) {
         let record = self.accounts.record_mut(id);
         let mut counts = record.counts();
-        let (count, entries) = match side {
-            Side::Following => (&mut counts.following, &mut self.totals.following_entries),
-            Side::Followers => (&mut counts.followers, &mut self.totals.follower_entries),
-        };
-        *count = count.wrapping_add_signed(by);
-        *entries = entries.wrapping_add_signed(i64::from(by));
-        if mutual {
-            counts.mutual = counts.mutual.wrapping_add_signed(by);
-            self.totals.mutual_sum = self.totals.mutual_sum.wrapping_add_signed(i64::from(by));
-        }
+        change_end(&mut counts, side, mutual, by);
         set_counts(record, counts);
+        let totals = &mut self.totals;
+        let entries = match side {
+            Side::Following => &mut totals.following_entries,
+            Side::Followers => &mut totals.follower_entries,
+        };
+        *entries = entries.wrapping_add_signed(i64::from(by));
+        let mutual_by = if mutual { i64::from(by) } else { 0 };
+        totals.mutual_sum = totals.mutual_sum.wrapping_add_signed(mutual_by);
+    }
+
+    /// Counts a follow of the log, or takes it from the sums, and says which ends are local. Where
+    /// no account is foreign, the records are not looked at: whether they exist is seen there.
+    pub(super) fn count_ends(&mut self, from: u32, to: u32, by: i64) -> Result<(bool, bool)> {
+        if from == to {
+            return Err(Error::bare(ErrorKind::SelfFollow));
+        }
+        if from.max(to) >= self.accounts.len() {
+            return Err(Error::bare(ErrorKind::UnknownAccount));
+        }
+        let locals = match self.totals.foreign_count {
+            0 => (true, true),
+            _ => (!self.live(from)?.is_foreign(), !self.live(to)?.is_foreign()),
+        };
+        if locals == (false, false) {
+            return Err(Error::bare(ErrorKind::ForeignAccount));
+        }
+        self.count_follow(from, to, locals.0, locals.1, by);
+        Ok(locals)
     }
 
     /// Adds a follow to the sums, or takes it from them.
@@ -338,20 +278,11 @@ impl Graph {
     }
 
     fn list_delta(&mut self, id: u32, side: Side) -> &mut ListDelta {
-        let record = self.accounts.record_mut(id);
-        let known = record.delta().map(|delta| delta as usize);
-        let owned = |delta: &usize| self.deltas.get(*delta).is_some_and(|delta| delta.owner == id);
-        let delta = known.filter(owned).unwrap_or_else(|| {
-            let delta = u32::try_from(self.deltas.len()).expect("one delta an account at most");
-            set_delta(record, Some(delta));
-            let (following, followers) = (ListDelta::default(), ListDelta::default());
-            self.deltas.push(AccountDelta { owner: id, following, followers });
-            delta as usize
-        });
-        let delta = self.deltas.get_mut(delta).expect("it is there or was just made");
-        match side {
-            Side::Following => &mut delta.following,
-            Side::Followers => &mut delta.followers,
+        let block = self.accounts.block_of(id);
+        if self.deltas.len() <= block {
+            self.deltas.resize_with(block + 1, BlockDeltas::default);
         }
+        let record = self.accounts.record_mut(id);
+        self.deltas[block].get_or_make(id, record).side_mut(side)
     }
 }

@@ -1,53 +1,38 @@
 //! The state: an image, and what the log says since.
 //!
-//! [`Graph::check`] says whether a record fits; [`Graph::apply`] then cannot fail. Live commits and
-//! replay call the same two functions. There is no I/O, no clock and no lock in here.
+//! [`Graph::check`] says whether a record fits; [`Graph::apply`] then cannot fail. Replay has the
+//! log in front of it and takes it account by account. There is no I/O, no clock and no lock in
+//! here.
 //!
 //! Every rule about a follow is decided at either of its ends alone, because each end keeps its
 //! own complete pair of lists. An account may be foreign: its sets are on another node, and only
 //! the other end of its follows is kept here.
 
 mod changes;
+mod deltas;
 mod questions;
+mod replay;
 
 pub(crate) use changes::Fit;
+pub(crate) use replay::Replay;
 
 use crate::accounts::{Accounts, INLINE_NAME_BYTES, RecordFields};
-use crate::adjacency::{EdgeList, ListDelta, Neighbors};
-use crate::chunks::Chunks;
+use crate::adjacency::{EdgeList, Neighbors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
-use crate::storage::{OutputFile, Storage, prefetch_value};
+use crate::storage::{OutputFile, Storage};
+use deltas::{AccountDelta, BlockDeltas};
 use roaring::RoaringBitmap;
 
 /// The whole graph at one log position.
 pub(crate) struct Graph {
     image: Image,
     accounts: Accounts,
-    deltas: Chunks<AccountDelta>,
+    /// One for each block of accounts up to the last that has changes.
+    deltas: Vec<BlockDeltas>,
     totals: Totals,
     position: Position,
     changed_record_count: u64,
-}
-
-/// What changed at one account since the image: one cache line.
-#[repr(align(64))]
-struct AccountDelta {
-    /// The account it belongs to. A damaged image may name a delta in a record that has none.
-    owner: u32,
-    following: ListDelta,
-    followers: ListDelta,
-}
-
-const _: () = assert!(size_of::<AccountDelta>() == 64);
-
-impl AccountDelta {
-    fn side(&self, side: Side) -> &ListDelta {
-        match side {
-            Side::Following => &self.following,
-            Side::Followers => &self.followers,
-        }
-    }
 }
 
 /// Both lists of an account as they are now.
@@ -71,7 +56,7 @@ impl Graph {
     pub(crate) fn open(storage: &dyn Storage, image: Image) -> Result<Graph> {
         Ok(Graph {
             accounts: image.accounts(storage)?,
-            deltas: Chunks::new(),
+            deltas: Vec::new(),
             totals: image.header.totals,
             position: image.header.position,
             changed_record_count: 0,
@@ -122,8 +107,7 @@ impl Graph {
 
     /// What changed at an account since the image.
     fn delta(&self, id: u32, record: &[u8]) -> Option<&AccountDelta> {
-        let delta = self.deltas.get(record.delta()? as usize)?;
-        (delta.owner == id).then_some(delta)
+        self.deltas.get(self.accounts.block_of(id))?.get(id, record)
     }
 
     /// Asks for what a few follows or unfollows will look at, all at once: first the records, then
@@ -133,16 +117,13 @@ impl Graph {
             self.accounts.prefetch_record(from);
             self.accounts.prefetch_record(to);
         }
-        for &(from, to) in pairs {
-            let (Some(from), Some(to)) = (self.accounts.record(from), self.accounts.record(to))
-            else {
-                continue;
-            };
+        for pair in pairs {
+            let (from, to) = (self.accounts.record(pair.0), self.accounts.record(pair.1));
+            let (Some(from), Some(to)) = (from, to) else { continue };
             let nearer = if is_decided_at(from, to) { from } else { to };
             self.image.prefetch_sets(nearer.sets_offset());
-            for record in [from, to] {
-                self.prefetch_delta(record);
-            }
+            self.prefetch_delta(pair.0, from);
+            self.prefetch_delta(pair.1, to);
         }
         for &(from, to) in pairs {
             for (id, side) in [(from, Side::Following), (to, Side::Followers)] {
@@ -154,9 +135,10 @@ impl Graph {
         }
     }
 
-    fn prefetch_delta(&self, record: &[u8]) {
-        if let Some(delta) = record.delta().and_then(|delta| self.deltas.get(delta as usize)) {
-            prefetch_value(delta);
+    #[inline]
+    fn prefetch_delta(&self, id: u32, record: &[u8]) {
+        if let Some(deltas) = self.deltas.get(self.accounts.block_of(id)) {
+            deltas.prefetch(record);
         }
     }
 
@@ -166,9 +148,10 @@ impl Graph {
         for &id in ids {
             self.accounts.prefetch_record(id);
         }
-        for record in ids.iter().filter_map(|&id| self.accounts.record(id)) {
+        for &id in ids {
+            let Some(record) = self.accounts.record(id) else { continue };
             self.image.prefetch_sets(record.sets_offset());
-            self.prefetch_delta(record);
+            self.prefetch_delta(id, record);
         }
     }
 
@@ -235,12 +218,9 @@ impl Graph {
 
     /// Bytes on the heap for what changed since the image. Cost: a look at every changed account.
     pub(crate) fn heap_bytes(&self) -> usize {
-        let deltas: usize = self
-            .deltas
-            .iter()
-            .map(|delta| delta.following.heap_bytes() + delta.followers.heap_bytes())
-            .sum();
-        deltas + self.deltas.heap_bytes() + self.accounts.heap_bytes()
+        let deltas: usize = self.deltas.iter().map(BlockDeltas::heap_bytes).sum();
+        let tables = self.deltas.capacity() * size_of::<BlockDeltas>();
+        deltas + tables + self.accounts.heap_bytes()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be asked of the state: names, counts, relations, pages, intersections.
 
-use super::{Graph, Lists, is_decided_at};
+use super::{Graph, Lists, Side, is_decided_at};
 use crate::accounts::{BATCH, RecordFields};
 use crate::adjacency::{EdgeKey, IdLookup, Neighbors};
 use crate::error::{Error, ErrorKind, Result};
@@ -73,8 +73,14 @@ impl Graph {
         let sets = self.image.sets(record.sets_offset())?;
         let delta = self.delta(id, record);
         Ok(Lists {
-            following: Neighbors::new(sets.following, delta.map(|delta| &delta.following)),
-            followers: Neighbors::new(sets.followers, delta.map(|delta| &delta.followers)),
+            following: Neighbors::new(
+                sets.following,
+                delta.map(|delta| delta.side(Side::Following)),
+            ),
+            followers: Neighbors::new(
+                sets.followers,
+                delta.map(|delta| delta.side(Side::Followers)),
+            ),
         })
     }
 

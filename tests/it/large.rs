@@ -218,3 +218,59 @@ fn a_hub_as_large_as_a_dense_set_answers_like_the_model() {
         graph.checkpoint().unwrap();
     }
 }
+
+/// A log that is long enough to be replayed by several threads, over accounts of an image and
+/// accounts that are newer, some of which go in the middle.
+#[test]
+fn a_long_log_is_replayed_as_it_was_written() {
+    let dir = quick_dir();
+    let clock = HandClock::at(1000);
+    let mut model = Model::default();
+    model.creates_missing_accounts = true;
+    let mut random = Random::seeded(11);
+    let mut names: Vec<String> = (0..10_000).map(|number| format!("account{number}")).collect();
+    let graph = Crowd::open(dir.path(), &clock);
+    for name in &names {
+        graph.add_account(name).unwrap();
+        model.add_account(name).unwrap();
+    }
+    let mut change = |graph: &FollowGraph, model: &mut Model, names: &[String], count: usize| {
+        for _ in 0..count {
+            // Half of them are among a few, who so have many follows, again and again.
+            let below = if random.one_in(2) { names.len() } else { 100 };
+            let (from, to) = (&names[random.below(below)], &names[random.below(names.len())]);
+            let (done, expected) = if random.one_in(5) {
+                (graph.unfollow(to, from), model.unfollow(to, from))
+            } else {
+                let at = clock.now();
+                (graph.follow(from, to), model.follow(from, to, at))
+            };
+            assert_eq!(done.ok().map(|done| done == Outcome::Applied), expected.ok());
+            clock.advance(u32::from(random.one_in(50)));
+        }
+    };
+    change(&graph, &mut model, &names, 5_000);
+    graph.checkpoint().unwrap();
+    change(&graph, &mut model, &names, 12_000);
+    for gone in [17, 5_000, 9_999] {
+        graph.remove_account(&names[gone]).unwrap();
+        model.remove_account(&names[gone]).unwrap();
+    }
+    names.extend((0..5_000).map(|number| format!("newer{number}")));
+    change(&graph, &mut model, &names, 24_000);
+    drop(graph);
+
+    let graph = Crowd::open(dir.path(), &clock);
+    let replayed = graph.stats().recovery.replayed_records;
+    assert!(replayed > 30_000, "{replayed} records are replayed");
+    assert_verified(&graph, &model);
+    let some: Vec<&str> = names.iter().step_by(400).map(String::as_str).collect();
+    assert_equal(&graph, &model, &some);
+    for name in &names {
+        let counts = graph.counts(name).ok();
+        let counts = counts.map(|counts| {
+            (counts.followers as usize, counts.following as usize, counts.mutual as usize)
+        });
+        assert_eq!(counts, model.counts(name).ok(), "{name}");
+    }
+}
