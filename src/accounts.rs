@@ -157,14 +157,14 @@ pub(crate) fn set_sets_offset(record: &mut [u8], offset_bytes: u64) {
 /// name's hash in the high half; 0 is empty. A bucket fills from its first slot; when it is full
 /// the next bucket takes over.
 pub(crate) mod index {
-    use super::{prefetch, read_u64, write_u64};
+    use super::{prefetch, read_u32, read_u64, write_u64};
 
     pub(crate) const BUCKET_BYTES: usize = 64;
     const SLOT_BYTES: usize = 8;
 
-    /// How many buckets an index of `account_count` names has: three quarters full.
+    /// How many buckets an index of `account_count` names has: five eighths full.
     pub(crate) fn bucket_count(account_count: u64) -> u64 {
-        account_count.div_ceil(6) + 1
+        account_count.div_ceil(5) + 1
     }
 
     #[inline]
@@ -192,15 +192,23 @@ pub(crate) mod index {
         for _ in 0..bucket_count {
             let start = bucket * BUCKET_BYTES;
             let slots = &buckets[start..start + BUCKET_BYTES];
-            for slot in slots.chunks_exact(SLOT_BYTES) {
-                let slot = read_u64(slot, 0);
-                if slot == 0 {
-                    return None;
-                }
-                let id = (slot as u32).wrapping_sub(1);
-                if (slot >> 32) == (hash & 0xffff_ffff) && is_it(id) {
+            // All eight are compared before any is looked at: where the name is in its bucket
+            // cannot be predicted, and a wrong guess costs more than the other seven.
+            let mut like_it = 0_u32;
+            for (place, slot) in slots.chunks_exact(SLOT_BYTES).enumerate() {
+                like_it |= u32::from(read_u32(slot, 4) == hash as u32) << place;
+            }
+            while like_it != 0 {
+                let slot = like_it.trailing_zeros() as usize * SLOT_BYTES;
+                // An empty slot looks like a hash of 0 and holds no id.
+                let id = read_u32(slots, slot).checked_sub(1);
+                if let Some(id) = id.filter(|&id| is_it(id)) {
                     return Some(id);
                 }
+                like_it &= like_it - 1;
+            }
+            if read_u64(slots, BUCKET_BYTES - SLOT_BYTES) == 0 {
+                return None;
             }
             bucket = if bucket + 1 == bucket_count { 0 } else { bucket + 1 };
         }
@@ -438,8 +446,24 @@ impl Accounts {
     /// overlap, which is what makes a batch faster than its names one by one.
     pub(crate) fn lookup_batch<S: AsRef<str>>(&self, names: &[S], ids: &mut [Option<u32>; BATCH]) {
         assert!(names.len() <= BATCH, "the caller splits longer batches");
+        self.lookup_in_step(names, &mut [0; BATCH], ids);
+    }
+
+    /// The same for two names.
+    pub(crate) fn lookup_pair(&self, names: [&str; 2]) -> [Option<u32>; 2] {
+        let mut ids = [None; 2];
+        self.lookup_in_step(&names, &mut [0; 2], &mut ids);
+        ids
+    }
+
+    #[inline]
+    fn lookup_in_step<S: AsRef<str>>(
+        &self,
+        names: &[S],
+        hashes: &mut [u64],
+        ids: &mut [Option<u32>],
+    ) {
         let buckets = self.image_buckets();
-        let mut hashes = [0u64; BATCH];
         for (hash, name) in hashes.iter_mut().zip(names) {
             *hash = self.identity.name_hash(name.as_ref());
             index::prefetch_bucket(buckets, *hash);
@@ -454,7 +478,7 @@ impl Accounts {
                 self.prefetch_record(id);
             }
         }
-        for ((id, hash), name) in ids.iter_mut().zip(&hashes).zip(names) {
+        for ((id, hash), name) in ids.iter_mut().zip(&*hashes).zip(names) {
             let name = name.as_ref();
             // A slot that only looked like the name (or whose account is gone) is rare; then the
             // search is done again with the names compared.

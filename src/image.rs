@@ -11,7 +11,7 @@
 use crate::accounts::{
     AccountRecord, Accounts, INLINE_NAME_BYTES, RECORD_BYTES, index, set_counts, set_sets_offset,
 };
-use crate::adjacency::{EdgeList, SetsView, encode_sets};
+use crate::adjacency::{EdgeList, ListView, SetsView, encode_sets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     IMAGE_MAGIC, Identity, NO_SOURCE_POSITION, check_header, image_file_name, read_u32, read_u64,
@@ -29,6 +29,9 @@ const SECTION_ENTRY_BYTES: usize = 24;
 const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SECTION_ENTRY_BYTES;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
 const SETS_START: u64 = 8;
+
+/// So much of a follower list is asked for ahead: it holds some hundred ids.
+const FOLLOWER_LINES: usize = 3;
 
 /// The sums of a graph, kept by every change and recounted by every checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -275,23 +278,44 @@ impl Image {
         if offset_bytes == 0 {
             return Ok(SetsView::EMPTY);
         }
+        let sets = SetsView::parse(self.sets_from(offset_bytes)?);
+        let sets = sets.map_err(|error| self.in_sets(error, offset_bytes))?;
+        self.check_length(sets.longest(), offset_bytes)?;
+        Ok(sets)
+    }
+
+    /// The follower list alone.
+    #[inline]
+    pub(crate) fn followers(&self, offset_bytes: u64) -> Result<ListView<'_>> {
+        if offset_bytes == 0 {
+            return Ok(ListView::EMPTY);
+        }
+        let followers = SetsView::parse_followers(self.sets_from(offset_bytes)?);
+        let followers = followers.map_err(|error| self.in_sets(error, offset_bytes))?;
+        self.check_length(followers.len(), offset_bytes)?;
+        Ok(followers)
+    }
+
+    #[inline]
+    fn sets_from(&self, offset_bytes: u64) -> Result<&[u8]> {
         let (start, end) = self.header.sets.range();
         let sets = &self.file[start..end];
         let sets = usize::try_from(offset_bytes).ok().and_then(|start| sets.get(start..));
-        let Some(sets) = sets else {
+        sets.ok_or_else(|| {
             let error = Error::corrupt("an account's sets lie outside the image");
-            return Err(self.in_sets(error, offset_bytes));
-        };
-        match SetsView::parse(sets) {
-            Ok(sets) if sets.longest() <= self.header.id_count => Ok(sets),
-            // A list of more ids than there are would make its reader work without end.
-            Ok(sets) => {
-                let error = Error::corrupt("a list is longer than there are accounts")
-                    .expected(self.header.id_count, sets.longest());
-                Err(self.in_sets(error, offset_bytes))
-            }
-            Err(error) => Err(self.in_sets(error, offset_bytes)),
+            self.in_sets(error, offset_bytes)
+        })
+    }
+
+    /// A list of more ids than there are would make its reader work without end.
+    #[inline]
+    fn check_length(&self, longest: u32, offset_bytes: u64) -> Result<()> {
+        if longest <= self.header.id_count {
+            return Ok(());
         }
+        let error = Error::corrupt("a list is longer than there are accounts")
+            .expected(self.header.id_count, longest);
+        Err(self.in_sets(error, offset_bytes))
     }
 
     /// Whether a time of a list may be: none is newer than the header says.
@@ -313,6 +337,16 @@ impl Image {
     pub(crate) fn prefetch_sets(&self, offset_bytes: u64) {
         let offset_bytes = self.header.sets.offset_bytes + offset_bytes;
         crate::storage::prefetch(&self.file, offset_bytes as usize);
+    }
+
+    /// Asks for the cache lines a follower list begins in; the one its sets begin in is there.
+    #[inline]
+    pub(crate) fn prefetch_followers(&self, offset_bytes: u64) {
+        let Ok(sets) = self.sets_from(offset_bytes) else { return };
+        let start = SetsView::followers_start(sets);
+        for line in 0..FOLLOWER_LINES {
+            crate::storage::prefetch(sets, start.saturating_add(line * 64));
+        }
     }
 
     /// Reads every byte and compares with the checksums; what lies between the sections is zero.

@@ -150,6 +150,23 @@ impl<'a> SetsView<'a> {
         Ok(SetsView { following, followers: ListView::parse(reader.rest())? })
     }
 
+    /// The follower list alone, of the same bytes.
+    #[inline]
+    pub(crate) fn parse_followers(bytes: &'a [u8]) -> Result<ListView<'a>> {
+        let mut reader = Reader::new(bytes);
+        let following_bytes = reader.varint()?;
+        reader.take(following_bytes)?;
+        ListView::parse(reader.rest())
+    }
+
+    /// Where in the bytes the follower list begins; anywhere where they are damaged.
+    #[inline]
+    pub(crate) fn followers_start(bytes: &[u8]) -> usize {
+        let mut reader = Reader::new(bytes);
+        let following_bytes = reader.varint().unwrap_or(0);
+        (bytes.len() - reader.rest().len()).saturating_add(following_bytes as usize)
+    }
+
     /// Reads everything and says which rule the bytes break, if one. O(n log n).
     pub(crate) fn validate(&self) -> Result<()> {
         self.followers.validate()?;

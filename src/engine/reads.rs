@@ -226,8 +226,10 @@ impl FollowGraph {
     ) -> Result<Vec<Result<Relation>>> {
         let graph = self.shared.state.read();
         let id = graph.resolve(name)?;
-        let relate = |other: &S| relation(&graph, id, graph.resolve(other.as_ref())?);
-        Ok(others.iter().map(relate).collect())
+        let others = graph.resolve_each(others);
+        let pairs: Vec<(u32, u32)> = others.iter().flatten().map(|&other| (id, other)).collect();
+        graph.prefetch_follows(&pairs);
+        Ok(others.into_iter().map(|other| relation(&graph, id, other?)).collect())
     }
 
     // ---- lists ---------------------------------------------------------------------------
@@ -410,10 +412,9 @@ impl FollowGraph {
     ) -> Result<Vec<Result<KnownFollowers>>> {
         let graph = self.shared.state.read();
         let viewer = graph.viewer(graph.resolve(viewer)?)?;
-        let ids: Vec<Result<u32>> =
-            targets.iter().map(|target| graph.resolve(target.as_ref())).collect();
+        let ids = graph.resolve_each(targets);
         let found: Vec<u32> = ids.iter().flatten().copied().collect();
-        graph.prefetch_lists(&found);
+        graph.prefetch_followers(&found);
         let answer = |id: Result<u32>| graph.known_followers(&viewer, id?);
         Ok(ids.into_iter().map(answer).collect())
     }

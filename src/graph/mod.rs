@@ -142,9 +142,9 @@ impl Graph {
         }
     }
 
-    /// Asks for the memory that the lists of these accounts begin at, all at once: what would be
-    /// one cache miss after the other becomes as many at the same time.
-    pub(crate) fn prefetch_lists(&self, ids: &[u32]) {
+    /// Asks for the memory that the follower lists of these accounts begin at, all at once: what
+    /// would be one cache miss after the other becomes as many at the same time.
+    pub(crate) fn prefetch_followers(&self, ids: &[u32]) {
         for &id in ids {
             self.accounts.prefetch_record(id);
         }
@@ -152,6 +152,9 @@ impl Graph {
             let Some(record) = self.accounts.record(id) else { continue };
             self.image.prefetch_sets(record.sets_offset());
             self.prefetch_delta(id, record);
+        }
+        for record in ids.iter().filter_map(|&id| self.accounts.record(id)) {
+            self.image.prefetch_followers(record.sets_offset());
         }
     }
 

@@ -39,11 +39,23 @@ impl Graph {
 
     /// The ids of two names, looked up in step. Errors as [`resolve`](Graph::resolve).
     pub(crate) fn resolve_pair(&self, names: [&str; 2]) -> Result<(u32, u32)> {
-        let mut ids = [None; BATCH];
-        self.accounts.lookup_batch(&names, &mut ids);
+        let ids = self.accounts.lookup_pair(names);
         let resolved =
             |place: usize| ids[place].ok_or_else(|| missing(names[place]).about(names[place]));
         Ok((resolved(0)?, resolved(1)?))
+    }
+
+    /// The ids of many names, looked up in step, in their order. Errors as
+    /// [`resolve`](Graph::resolve).
+    pub(crate) fn resolve_each<S: AsRef<str>>(&self, names: &[S]) -> Vec<Result<u32>> {
+        let mut resolved = Vec::with_capacity(names.len());
+        let mut ids = [None; BATCH];
+        for names in names.chunks(BATCH) {
+            self.accounts.lookup_batch(names, &mut ids);
+            let found = names.iter().zip(&ids);
+            resolved.extend(found.map(|(name, id)| id.ok_or_else(|| missing(name.as_ref()))));
+        }
+        resolved
     }
 
     /// Whether an account exists. Errors: `UnknownAccount`.
@@ -82,6 +94,17 @@ impl Graph {
                 delta.map(|delta| delta.side(Side::Followers)),
             ),
         })
+    }
+
+    /// Who follows a local account; its other list is not read. Errors as [`lists`](Graph::lists).
+    fn followers(&self, id: u32) -> Result<Neighbors<'_>> {
+        let record = self.live(id)?;
+        if record.is_foreign() {
+            return Err(Error::bare(ErrorKind::ForeignAccount));
+        }
+        let followers = self.image.followers(record.sets_offset())?;
+        let delta = self.delta(id, record);
+        Ok(Neighbors::new(followers, delta.map(|delta| delta.side(Side::Followers))))
     }
 
     /// The counts of an account. Cost: one read of its record.
@@ -174,7 +197,7 @@ impl Graph {
         viewer: &Viewer<'_>,
         target: u32,
     ) -> Result<KnownFollowers> {
-        let followers = self.lists(target)?.followers;
+        let followers = self.followers(target)?;
         let is_short = followers.len() / VIEWER_PROBE_RATIO <= viewer.following.len();
         let mut first = Vec::new();
         let count = match &viewer.lookup {
