@@ -76,7 +76,7 @@ impl Bounds {
             Bounds {
                 warm_up: milliseconds(1000),
                 measurement: milliseconds(2000),
-                durable_count_max: 300,
+                durable_count_max: 1000,
             }
         }
     }
