@@ -83,6 +83,7 @@
 //!
 //! * none (the default): the library.
 //! * `cli`: the `followgraph` command line tool.
+//! * `wire`: the published follow API, `v4/follow/*`, as a service that any server can mount.
 //! * `testing`: the reference model that property tests hold the engine to, and what the benches
 //!   compare with.
 //!
@@ -110,6 +111,8 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+#[cfg(feature = "wire")]
+pub mod wire;
 mod workers;
 
 pub use engine::{BulkLoad, BulkReport, Clock, Durability, FollowGraph, Mutation, Options};

@@ -17,3 +17,4 @@ mod real;
 mod recovery;
 mod support;
 mod tidy;
+mod wire;

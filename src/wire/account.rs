@@ -1,0 +1,139 @@
+//! The four commands of `v4/im_open_login_svc/` that this graph needs: accounts begin to exist, are
+//! asked for, and go.
+
+use super::codes::{Code, Refusal};
+use super::requests::{AccountList, DeleteItem, ImportAccount, ImportAccounts, Name};
+use super::service::done;
+use crate::{Error, ErrorKind, FollowGraph, Mutation};
+use serde::Serialize;
+
+/// The most accounts of one request.
+const ACCOUNTS_MAX: usize = 100;
+/// The longest `UserID`.
+const USER_ID_BYTES_MAX: usize = 32;
+/// What the original says of an account that was never imported.
+const NOT_IMPORTED: &str = "Err_TLS_PT_Open_Login_Account_Not_Exist";
+
+/// The body of an answer that has no payload.
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct ImportResult<'a> {
+    #[serde(rename = "FailAccounts")]
+    failed: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AccountResult<'a> {
+    #[serde(rename = "UserID")]
+    account: &'a str,
+    #[serde(rename = "ResultCode")]
+    code: u32,
+    #[serde(rename = "ResultInfo")]
+    info: &'static str,
+    #[serde(rename = "AccountStatus", skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct AccountResults<'a> {
+    #[serde(rename = "ResultItem")]
+    items: Vec<AccountResult<'a>>,
+}
+
+fn bad_parameter(info: String) -> Refusal {
+    Refusal::new(Code::BadAccountParameter, info)
+}
+
+fn server_failed(_: Error) -> Refusal {
+    Refusal::new(Code::AccountServerFailed, "the server failed; try again")
+}
+
+fn check_len(field: &str, len: usize) -> Result<(), Refusal> {
+    match len {
+        0 => Err(bad_parameter(format!("{field} is empty"))),
+        _ if len > ACCOUNTS_MAX => {
+            let why = format!("{field} has {len} accounts, at most {ACCOUNTS_MAX} are taken");
+            Err(bad_parameter(why))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_too_long(name: &Name<'_>) -> bool {
+    name.as_ref().len() > USER_ID_BYTES_MAX
+}
+
+/// `account_import`. Importing twice keeps one account. Nick and face are not kept here.
+pub(super) fn import(
+    graph: &FollowGraph,
+    request: &ImportAccount<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    if is_too_long(&request.account) {
+        let info = format!("UserID is longer than {USER_ID_BYTES_MAX} bytes");
+        return Err(bad_parameter(info));
+    }
+    match graph.add_account(request.account.as_ref()) {
+        Ok(_) => Ok(done(Nothing {}, false)),
+        Err(error) if error.kind() == ErrorKind::InvalidName => {
+            Err(bad_parameter(format!("UserID: {error}")))
+        }
+        Err(error) => Err(server_failed(error)),
+    }
+}
+
+/// `multiaccount_import`: all in one commit, those that cannot be named in the answer.
+pub(super) fn import_many(
+    graph: &FollowGraph,
+    request: &ImportAccounts<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let newer = request.accounts.iter().map(|item| &item.account);
+    let names: Vec<&Name<'_>> = request.names.iter().chain(newer).collect();
+    check_len("AccountList", names.len())?;
+    let (too_long, fitting): (Vec<&Name<'_>>, Vec<&Name<'_>>) =
+        names.into_iter().partition(|name| is_too_long(name));
+    let mutations: Vec<Mutation<'_>> =
+        fitting.iter().map(|name| Mutation::add_account(&name.0)).collect();
+    let results = graph.apply(&mutations).map_err(server_failed)?;
+    let refused = fitting.into_iter().zip(&results).filter(|(_, result)| result.is_err());
+    let refused = refused.map(|(name, _)| name);
+    let failed = too_long.into_iter().chain(refused).map(|name| name.0.as_ref()).collect();
+    Ok(done(ImportResult { failed }, false))
+}
+
+/// `account_delete`: accounts go, with all their follows in both directions.
+pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("DeleteItem", request.accounts.len())?;
+    let names = request.accounts.iter().map(|item| item.account.0.as_ref());
+    let mutations: Vec<Mutation<'_>> = names.map(Mutation::remove_account).collect();
+    let results = graph.apply(&mutations).map_err(server_failed)?;
+    let items = request.accounts.iter().zip(results).map(|(item, result)| {
+        let (code, info) = match result {
+            Ok(_) => (Code::Ok, ""),
+            Err(error) => match error.kind() {
+                ErrorKind::UnknownAccount | ErrorKind::InvalidName => {
+                    (Code::AccountNotImported, NOT_IMPORTED)
+                }
+                _ => (Code::AccountServerFailed, "the server failed; try again"),
+            },
+        };
+        AccountResult { account: item.account.as_ref(), code: code.number(), info, status: None }
+    });
+    Ok(done(AccountResults { items: items.collect() }, false))
+}
+
+/// `account_check`: an account that does not exist is an answer, not an error.
+pub(super) fn check(graph: &FollowGraph, request: &AccountList<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("CheckItem", request.accounts.len())?;
+    let items = request.accounts.iter().map(|item| {
+        let is_there = graph.account_id(item.account.as_ref()).is_ok();
+        AccountResult {
+            account: item.account.as_ref(),
+            code: Code::Ok.number(),
+            info: "",
+            status: Some(if is_there { "Imported" } else { "NotImported" }),
+        }
+    });
+    Ok(done(AccountResults { items: items.collect() }, false))
+}

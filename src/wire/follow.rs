@@ -1,0 +1,223 @@
+//! The five commands of `v4/follow/`.
+
+use super::codes::{Code, Refusal};
+use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
+use super::service::done;
+use crate::{Cursor, Error, ErrorKind, FollowGraph, List, Mutation, Outcome, Page, Relation};
+use serde::Serialize;
+
+/// The most accounts of one request.
+const TARGETS_MAX: usize = 20;
+const CHECKED_MAX: usize = 100;
+
+const PAGE_DEFAULT: i64 = 100;
+const PAGE_MAX: i64 = 1000;
+
+/// One entry of `ResultItem`.
+#[derive(Serialize)]
+struct ResultItem<'a> {
+    #[serde(rename = "To_Account")]
+    to: &'a str,
+    #[serde(rename = "ResultCode")]
+    code: u32,
+    #[serde(rename = "ResultInfo")]
+    info: String,
+    #[serde(rename = "FollowType", skip_serializing_if = "Option::is_none")]
+    follow_type: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    #[serde(rename = "ResultItem")]
+    items: Vec<ResultItem<'a>>,
+}
+
+/// The code of what went wrong with one account; `None` where the server is what failed.
+fn code_of(error: &Error) -> Option<Code> {
+    match error.kind() {
+        ErrorKind::UnknownAccount => Some(Code::UnknownAccount),
+        ErrorKind::InvalidName => Some(Code::IllegalAccount),
+        ErrorKind::SelfFollow | ErrorKind::InvalidCursor => Some(Code::BadParameter),
+        ErrorKind::FollowingLimit => Some(Code::FollowingLimit),
+        ErrorKind::FollowersLimit => Some(Code::FollowersLimit),
+        ErrorKind::FollowerMutualLimit => Some(Code::FollowerMutualLimit),
+        ErrorKind::FollowedMutualLimit => Some(Code::FollowedMutualLimit),
+        _ => None,
+    }
+}
+
+/// What is wrong with an account, or that the server failed: of that, no more is said.
+fn refusal(error: &Error) -> Refusal {
+    match code_of(error) {
+        Some(code) => Refusal::new(code, error.to_string()),
+        None => Refusal::new(Code::ServerFailed, "the server failed; try again"),
+    }
+}
+
+fn result_item<'a, T>(to: &'a Name<'_>, result: &crate::Result<T>) -> ResultItem<'a> {
+    let (code, info) = match result {
+        Ok(_) => (Code::Ok, String::new()),
+        Err(error) => {
+            let refusal = refusal(error);
+            (refusal.code, refusal.info)
+        }
+    };
+    ResultItem { to: to.as_ref(), code: code.number(), info, follow_type: None }
+}
+
+fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
+    let wrong = |why: String| Err(Refusal::new(Code::BadParameter, format!("{field} {why}")));
+    match len {
+        0 => wrong("is empty".to_owned()),
+        _ if len > max => wrong(format!("has {len} accounts, at most {max} are taken")),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever asks has to be an account.
+fn check_from(graph: &FollowGraph, from: &Name<'_>) -> Result<(), Refusal> {
+    graph.account_id(from.as_ref()).map(|_| ()).map_err(|error| {
+        let refusal = refusal(&error);
+        Refusal::new(refusal.code, format!("From_Account: {}", refusal.info))
+    })
+}
+
+/// Carries changes out, as one commit, and answers for each.
+fn change<'a>(
+    graph: &FollowGraph,
+    from: &Name<'_>,
+    targets: impl Iterator<Item = &'a Name<'a>> + Clone,
+    mutation: impl for<'m> Fn(&'m str, &'m str) -> Mutation<'m>,
+) -> Result<Vec<u8>, Refusal> {
+    check_from(graph, from)?;
+    let mutations: Vec<Mutation<'_>> =
+        targets.clone().map(|to| mutation(from.as_ref(), to.as_ref())).collect();
+    let results: Vec<crate::Result<Outcome>> =
+        graph.apply(&mutations).map_err(|error| refusal(&error))?;
+    let items = targets.zip(&results).map(|(to, result)| result_item(to, result)).collect();
+    Ok(done(Results { items }, true))
+}
+
+/// `follow_add`. Following whom one follows already is done already.
+pub(super) fn add(graph: &FollowGraph, request: &FollowAdd<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("FollowItem", request.items.len(), TARGETS_MAX)?;
+    let targets = request.items.iter().map(|item| &item.to);
+    change(graph, &request.from, targets, |from, to| Mutation::follow(from, to))
+}
+
+/// `follow_delete`. Unfollowing whom one does not follow is done already.
+pub(super) fn delete(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("To_Account", request.to.len(), TARGETS_MAX)?;
+    change(graph, &request.from, request.to.iter(), |from, to| Mutation::unfollow(from, to))
+}
+
+/// Bit 0: the other follows the account. Bit 1: the account follows the other.
+fn follow_type(relation: Relation) -> u8 {
+    u8::from(relation.followed_by) | u8::from(relation.following) << 1
+}
+
+/// `follow_check`.
+pub(super) fn check(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("To_Account", request.to.len(), CHECKED_MAX)?;
+    check_from(graph, &request.from)?;
+    let relations = graph.batch_relations(request.from.as_ref(), &request.to);
+    let relations = relations.map_err(|error| refusal(&error))?;
+    let items = request.to.iter().zip(&relations).map(|(to, relation)| ResultItem {
+        follow_type: Some(relation.as_ref().map_or(0, |relation| follow_type(*relation))),
+        ..result_item(to, relation)
+    });
+    Ok(done(Results { items: items.collect() }, true))
+}
+
+#[derive(Serialize)]
+struct FollowInfo<'a> {
+    #[serde(rename = "To_Account")]
+    to: &'a str,
+    #[serde(rename = "ResultCode")]
+    code: u32,
+    #[serde(rename = "ResultInfo")]
+    info: String,
+    #[serde(rename = "FollowerCount")]
+    followers: u32,
+    #[serde(rename = "FollowingCount")]
+    following: u32,
+    #[serde(rename = "MutualFollowingCount")]
+    mutual: u32,
+}
+
+#[derive(Serialize)]
+struct FollowInfos<'a> {
+    #[serde(rename = "FollowInfo")]
+    items: Vec<FollowInfo<'a>>,
+}
+
+/// `follow_get_info`: the three counts of each account.
+pub(super) fn get_info(
+    graph: &FollowGraph,
+    request: &FollowTargets<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    check_len("To_Account", request.to.len(), TARGETS_MAX)?;
+    check_from(graph, &request.from)?;
+    let counted = graph.batch_counts(&request.to);
+    let items = request.to.iter().zip(&counted).map(|(to, counts)| {
+        let ResultItem { to, code, info, .. } = result_item(to, counts);
+        let counts = counts.as_ref().copied().unwrap_or_default();
+        let (followers, following) = (counts.followers, counts.following);
+        FollowInfo { to, code, info, followers, following, mutual: counts.mutual }
+    });
+    Ok(done(FollowInfos { items: items.collect() }, true))
+}
+
+#[derive(Serialize)]
+struct FollowEntry<'a> {
+    #[serde(rename = "To_Account")]
+    to: &'a str,
+    #[serde(rename = "FollowTime")]
+    followed_at: u32,
+    /// Profiles are not kept here.
+    #[serde(rename = "ProfileItem")]
+    profile: [(); 0],
+}
+
+#[derive(Serialize)]
+struct FollowPage<'a> {
+    #[serde(rename = "FollowItem")]
+    items: Vec<FollowEntry<'a>>,
+    #[serde(rename = "NextCursor")]
+    next: String,
+}
+
+/// `follow_get`: a page of a list, newest first.
+pub(super) fn get(graph: &FollowGraph, request: &FollowGet<'_>) -> Result<Vec<u8>, Refusal> {
+    let wrong = |info: &str| Refusal::new(Code::BadParameter, info);
+    check_from(graph, &request.from)?;
+    let limit = match request.want_num.unwrap_or(PAGE_DEFAULT) {
+        0 => PAGE_DEFAULT,
+        wanted if wanted < 0 => return Err(wrong("WantNum is negative")),
+        wanted => wanted.min(PAGE_MAX),
+    };
+    let limit = usize::try_from(limit).expect("between 1 and the most a page has");
+    let page = match request.start_cursor.as_deref().unwrap_or("") {
+        "" => Page::first(limit),
+        cursor => {
+            let cursor: Cursor = cursor.parse().map_err(|error| refusal(&error))?;
+            Page::after(cursor, limit)
+        }
+    };
+    let from = request.from.as_ref();
+    let list: List = match request.follow_type {
+        1 => graph.followers(from, page),
+        2 => graph.following(from, page),
+        3 => graph.mutuals(from, page),
+        _ => return Err(wrong("FollowType is 1 (followers), 2 (following) or 3 (mutual)")),
+    }
+    .map_err(|error| refusal(&error))?;
+    let items = list.entries.iter().map(|entry| FollowEntry {
+        to: &entry.account,
+        followed_at: entry.followed_at,
+        profile: [],
+    });
+    let items = items.collect();
+    let next = list.next.map(|next| next.to_string()).unwrap_or_default();
+    Ok(done(FollowPage { items, next }, true))
+}

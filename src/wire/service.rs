@@ -1,0 +1,279 @@
+//! The service: a request in, the body of the response out.
+
+use super::codes::{Code, Refusal};
+use super::query::Query;
+use super::requests::NAME_EXPECTED;
+use super::usersig::{self, Key};
+use super::verified::VerifiedTickets;
+use super::{account, follow};
+use crate::FollowGraph;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// One app: its graph, who may ask, and whether the feature is on.
+pub struct App {
+    sdk_app_id: u64,
+    graph: Arc<FollowGraph>,
+    tickets: VerifiedTickets,
+    admins: HashSet<String>,
+    follow_is_on: bool,
+}
+
+impl App {
+    /// An app whose tickets are signed with one of `keys` (two while one is being replaced). Its
+    /// one admin is `administrator`.
+    pub fn new(sdk_app_id: u64, keys: Vec<Key>, graph: Arc<FollowGraph>) -> App {
+        App {
+            sdk_app_id,
+            graph,
+            tickets: VerifiedTickets::new(sdk_app_id, keys),
+            admins: HashSet::from(["administrator".to_owned()]),
+            follow_is_on: true,
+        }
+    }
+
+    /// Who may ask instead.
+    #[must_use]
+    pub fn admins(mut self, admins: impl IntoIterator<Item = String>) -> App {
+        self.admins = admins.into_iter().collect();
+        self
+    }
+
+    /// Whether the follow commands are answered. Otherwise they get [`Code::FeatureOff`].
+    #[must_use]
+    pub fn follow_is_on(mut self, is_on: bool) -> App {
+        self.follow_is_on = is_on;
+        self
+    }
+}
+
+/// The commands, by the last part of their paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    FollowAdd,
+    FollowDelete,
+    FollowCheck,
+    FollowGet,
+    FollowGetInfo,
+    AccountImport,
+    MultiaccountImport,
+    AccountDelete,
+    AccountCheck,
+}
+
+impl Command {
+    const ALL: [(Command, &'static str); 9] = [
+        (Command::FollowGetInfo, "v4/follow/follow_get_info"),
+        (Command::FollowAdd, "v4/follow/follow_add"),
+        (Command::FollowDelete, "v4/follow/follow_delete"),
+        (Command::FollowCheck, "v4/follow/follow_check"),
+        (Command::FollowGet, "v4/follow/follow_get"),
+        (Command::AccountImport, "v4/im_open_login_svc/account_import"),
+        (Command::MultiaccountImport, "v4/im_open_login_svc/multiaccount_import"),
+        (Command::AccountDelete, "v4/im_open_login_svc/account_delete"),
+        (Command::AccountCheck, "v4/im_open_login_svc/account_check"),
+    ];
+
+    fn of(path: &str) -> Option<(Command, &'static str)> {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (command, known) = *Command::ALL.iter().find(|(_, known)| *known == path)?;
+        Some((command, known.rsplit('/').next().unwrap_or(known)))
+    }
+
+    fn is_follow(self) -> bool {
+        match self {
+            Command::FollowAdd
+            | Command::FollowDelete
+            | Command::FollowCheck
+            | Command::FollowGet
+            | Command::FollowGetInfo => true,
+            Command::AccountImport
+            | Command::MultiaccountImport
+            | Command::AccountDelete
+            | Command::AccountCheck => false,
+        }
+    }
+
+    /// The code for a parameter that is missing or wrong.
+    fn bad_parameter(self) -> Code {
+        if self.is_follow() { Code::BadParameter } else { Code::BadAccountParameter }
+    }
+}
+
+/// What goes back to the client, with HTTP status 200, and what was asked, for those who measure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The JSON body.
+    pub body: Vec<u8>,
+    /// The command; empty where there is none of that name.
+    pub command: &'static str,
+    /// The `ErrorCode` of the body.
+    pub code: Code,
+}
+
+/// Answers requests for any number of apps.
+///
+/// ```
+/// use followgraph::wire::usersig::{Key, generate};
+/// use followgraph::wire::{App, FollowService};
+/// use followgraph::{FollowGraph, Options};
+/// use std::sync::Arc;
+///
+/// let graph = Options::new().create_missing_accounts(true).in_memory()?;
+/// graph.follow("UserID_001", "UserID_002")?;
+/// let key = Key::new("the secret of the app");
+/// let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+/// let ticket = generate(&key, 1_400_000_000, "administrator", now, 86_400);
+/// let service = FollowService::new([App::new(1_400_000_000, vec![key], Arc::new(graph))]);
+///
+/// let answer = service.respond(
+///     "/v4/follow/follow_get_info",
+///     &format!("sdkappid=1400000000&identifier=administrator&usersig={ticket}&contenttype=json"),
+///     br#"{"From_Account": "UserID_001", "To_Account": ["UserID_002", "nobody"]}"#,
+/// );
+/// let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
+/// assert_eq!(body["ActionStatus"], "OK");
+/// assert_eq!(body["FollowInfo"][0]["FollowerCount"], 1);
+/// assert_eq!(body["FollowInfo"][1]["ResultCode"], 30003);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct FollowService {
+    apps: HashMap<u64, App>,
+    clock: fn() -> u64,
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
+}
+
+impl FollowService {
+    /// A service for these apps. Of two with one SDKAppID the later counts.
+    pub fn new(apps: impl IntoIterator<Item = App>) -> FollowService {
+        let apps = apps.into_iter().map(|app| (app.sdk_app_id, app)).collect();
+        FollowService { apps, clock: unix_seconds }
+    }
+
+    /// Another clock for the expiry of tickets, in Unix seconds.
+    #[must_use]
+    pub fn clock(mut self, clock: fn() -> u64) -> FollowService {
+        self.clock = clock;
+        self
+    }
+
+    /// Answers one request: its path, its query without the `?`, its body. May wait for the disk
+    /// when the command writes.
+    ///
+    /// Cost: for `follow_get_info` that of [`FollowGraph::batch_counts`] and some microseconds for
+    /// the JSON; a ticket that was not seen before costs some tens of microseconds more.
+    pub fn respond(&self, path: &str, query: &str, body: &[u8]) -> Answer {
+        let Some((command, name)) = Command::of(path) else {
+            let refusal = Refusal::new(Code::UnknownCommand, "there is no such command");
+            return Answer { body: refused(&refusal, true), command: "", code: refusal.code };
+        };
+        match self.admit(command, query).and_then(|app| carry_out(command, app, body)) {
+            Ok(body) => Answer { body, command: name, code: Code::Ok },
+            Err(refusal) => {
+                let body = refused(&refusal, command.is_follow());
+                Answer { body, command: name, code: refusal.code }
+            }
+        }
+    }
+
+    /// The app of a query whose ticket says that its identifier may ask.
+    fn admit(&self, command: Command, query: &str) -> Result<&App, Refusal> {
+        let query = Query::parse(query)?;
+        let unknown = || Refusal::new(Code::UnknownApp, "there is no app with this sdkappid");
+        let app = self.apps.get(&query.sdk_app_id).ok_or_else(unknown)?;
+        app.tickets
+            .verify(&query.usersig, &query.identifier, (self.clock)())
+            .map_err(usersig::refusal)?;
+        if !app.admins.contains(&*query.identifier) {
+            return Err(Refusal::new(Code::NotAdmin, "the identifier is not an admin of the app"));
+        }
+        if command.is_follow() && !app.follow_is_on {
+            let info = "following is not switched on for this app";
+            return Err(Refusal::new(Code::FeatureOff, info));
+        }
+        Ok(app)
+    }
+}
+
+fn carry_out(command: Command, app: &App, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let graph = &*app.graph;
+    match command {
+        Command::FollowAdd => follow::add(graph, &read(command, body)?),
+        Command::FollowDelete => follow::delete(graph, &read(command, body)?),
+        Command::FollowCheck => follow::check(graph, &read(command, body)?),
+        Command::FollowGet => follow::get(graph, &read(command, body)?),
+        Command::FollowGetInfo => follow::get_info(graph, &read(command, body)?),
+        Command::AccountImport => account::import(graph, &read(command, body)?),
+        Command::MultiaccountImport => account::import_many(graph, &read(command, body)?),
+        Command::AccountDelete => account::delete(graph, &read(command, body)?),
+        Command::AccountCheck => account::check(graph, &read(command, body)?),
+    }
+}
+
+/// Reads the body of a request, once from front to back.
+fn read<'a, T: Deserialize<'a>>(command: Command, body: &'a [u8]) -> Result<T, Refusal> {
+    // An array would be taken for the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::new(Code::BadJson, "the body is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let info = error.to_string();
+        let code = match error.classify() {
+            serde_json::error::Category::Data if info.contains(NAME_EXPECTED) => {
+                Code::AccountNotString
+            }
+            serde_json::error::Category::Data => command.bad_parameter(),
+            _ => Code::BadJson,
+        };
+        Refusal::new(code, info)
+    })
+}
+
+/// The end of every body. The account service is documented without `ErrorDisplay`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Envelope<'a> {
+    action_status: &'static str,
+    error_code: u32,
+    error_info: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_display: Option<&'static str>,
+}
+
+impl<'a> Envelope<'a> {
+    fn new(code: Code, error_info: &'a str, with_display: bool) -> Envelope<'a> {
+        Envelope {
+            action_status: if code == Code::Ok { "OK" } else { "FAIL" },
+            error_code: code.number(),
+            error_info,
+            error_display: with_display.then_some(""),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Enveloped<'a, P> {
+    #[serde(flatten)]
+    payload: P,
+    #[serde(flatten)]
+    envelope: Envelope<'a>,
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings, numbers and arrays have a JSON form")
+}
+
+/// The body of a request that was carried out: its payload, then the envelope.
+pub(super) fn done(payload: impl Serialize, with_display: bool) -> Vec<u8> {
+    to_json(&Enveloped { payload, envelope: Envelope::new(Code::Ok, "", with_display) })
+}
+
+/// The body of a request that was not.
+fn refused(refusal: &Refusal, with_display: bool) -> Vec<u8> {
+    to_json(&Envelope::new(refusal.code, &refusal.info, with_display))
+}

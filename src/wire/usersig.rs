@@ -1,0 +1,288 @@
+//! `UserSig`, the ticket every request carries: who asks, of which app, until when, signed with a
+//! key of the app.
+//!
+//! A ticket is a JSON document with an HMAC-SHA256 in it, deflated, in base64 with `*`, `-` and `_`
+//! for `+`, `/` and `=` (<https://www.tencentcloud.com/document/product/1047/34385>). Published
+//! generators differ in the order of the members and in how well they deflate, so a ticket is read,
+//! never compared.
+
+use super::codes::{Code, Refusal};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use hmac::{Hmac, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{Read, Write};
+
+/// A ticket is a few hundred bytes; one that is longer than this is not looked at.
+const TICKET_BYTES_MAX: usize = 2048;
+/// What a ticket may inflate to. A genuine document has under 400 bytes.
+const DOCUMENT_BYTES_MAX: u64 = 4096;
+
+/// A secret key of an app: its text as the console shows it. Never shown, not even for debugging.
+#[derive(Clone)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// The key with this text. White space at its ends is not part of it.
+    pub fn new(text: &str) -> Key {
+        Key(text.trim().into())
+    }
+
+    fn sign(&self, content: &str) -> Hmac<Sha256> {
+        let mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes());
+        let mut mac = mac.expect("a key of any length does");
+        mac.update(content.as_bytes());
+        mac
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Key(..)")
+    }
+}
+
+/// The document inside a ticket.
+#[derive(Serialize, Deserialize)]
+struct Document<'a> {
+    #[serde(rename = "TLS.ver", borrow)]
+    version: Cow<'a, str>,
+    #[serde(rename = "TLS.identifier", borrow)]
+    identifier: Cow<'a, str>,
+    #[serde(rename = "TLS.sdkappid")]
+    sdk_app_id: u64,
+    #[serde(rename = "TLS.expire")]
+    lifetime_seconds: u64,
+    #[serde(rename = "TLS.time")]
+    made_at: u64,
+    #[serde(rename = "TLS.userbuf", borrow, default, skip_serializing_if = "Option::is_none")]
+    userbuf: Option<Cow<'a, str>>,
+    #[serde(rename = "TLS.sig", borrow)]
+    signature: Cow<'a, str>,
+}
+
+impl Document<'_> {
+    /// What is signed.
+    fn content(&self) -> String {
+        let mut content = format!(
+            "TLS.identifier:{}\nTLS.sdkappid:{}\nTLS.time:{}\nTLS.expire:{}\n",
+            self.identifier, self.sdk_app_id, self.made_at, self.lifetime_seconds
+        );
+        if let Some(userbuf) = &self.userbuf {
+            content.push_str("TLS.userbuf:");
+            content.push_str(userbuf);
+            content.push('\n');
+        }
+        content
+    }
+}
+
+/// Makes a ticket for an identifier.
+///
+/// ```
+/// use followgraph::wire::usersig::{Key, generate, verify};
+/// let key = Key::new("a secret");
+/// let ticket = generate(&key, 1_400_000_000, "administrator", 1_700_000_000, 86_400);
+/// let expires_at = verify(&ticket, &[key], 1_400_000_000, "administrator", 1_700_000_001)?;
+/// assert_eq!(expires_at, 1_700_086_400);
+/// # Ok::<(), followgraph::wire::Code>(())
+/// ```
+pub fn generate(
+    key: &Key,
+    sdk_app_id: u64,
+    identifier: &str,
+    made_at: u64,
+    lifetime_seconds: u64,
+) -> String {
+    let mut document = Document {
+        version: "2.0".into(),
+        identifier: identifier.into(),
+        sdk_app_id,
+        lifetime_seconds,
+        made_at,
+        userbuf: None,
+        signature: Cow::Borrowed(""),
+    };
+    let signature = key.sign(&document.content()).finalize().into_bytes();
+    document.signature = STANDARD.encode(signature).into();
+    let document = serde_json::to_vec(&document).expect("strings and numbers have a JSON form");
+    let mut deflated = ZlibEncoder::new(Vec::new(), Compression::best());
+    deflated.write_all(&document).expect("a vector takes every byte");
+    let deflated = deflated.finish().expect("a vector takes every byte");
+    let to_url = |byte: char| match byte {
+        '+' => '*',
+        '/' => '-',
+        '=' => '_',
+        other => other,
+    };
+    STANDARD.encode(deflated).chars().map(to_url).collect()
+}
+
+/// Whether a ticket was made with one of the keys, for this app and identifier, and has not
+/// expired at `now`. Gives back when it will, in Unix seconds.
+///
+/// Errors: [`Code::SigMalformed`], [`Code::SigOfOtherApp`], [`Code::SigOfOther`],
+/// [`Code::SigWrong`], [`Code::SigExpired`], the first that applies.
+#[expect(clippy::missing_errors_doc, reason = "they are above, as codes")]
+pub fn verify(
+    ticket: &str,
+    keys: &[Key],
+    sdk_app_id: u64,
+    identifier: &str,
+    now: u64,
+) -> Result<u64, Code> {
+    let document = inflate(ticket).ok_or(Code::SigMalformed)?;
+    let document: Document<'_> =
+        serde_json::from_slice(&document).map_err(|_| Code::SigMalformed)?;
+    let signature = STANDARD.decode(&*document.signature).map_err(|_| Code::SigMalformed)?;
+    if document.version != "2.0" {
+        return Err(Code::SigMalformed);
+    }
+    if document.sdk_app_id != sdk_app_id {
+        return Err(Code::SigOfOtherApp);
+    }
+    if document.identifier != identifier {
+        return Err(Code::SigOfOther);
+    }
+    let content = document.content();
+    // In constant time for each key, so that the time says nothing of how much of it was right.
+    if !keys.iter().any(|key| key.sign(&content).verify_slice(&signature).is_ok()) {
+        return Err(Code::SigWrong);
+    }
+    let expires_at = document.made_at.saturating_add(document.lifetime_seconds);
+    if expires_at <= now { Err(Code::SigExpired) } else { Ok(expires_at) }
+}
+
+/// The document of a ticket, in either alphabet, never more of it than a genuine one may have.
+fn inflate(ticket: &str) -> Option<Vec<u8>> {
+    if ticket.len() > TICKET_BYTES_MAX {
+        return None;
+    }
+    let from_url = |byte: u8| match byte {
+        b'*' => b'+',
+        b'-' => b'/',
+        b'_' => b'=',
+        other => other,
+    };
+    let base64: Vec<u8> = ticket.bytes().map(from_url).collect();
+    let deflated = STANDARD.decode(base64).ok()?;
+    let mut document = Vec::new();
+    let mut inflated = ZlibDecoder::new(deflated.as_slice()).take(DOCUMENT_BYTES_MAX + 1);
+    inflated.read_to_end(&mut document).ok()?;
+    (document.len() as u64 <= DOCUMENT_BYTES_MAX).then_some(document)
+}
+
+/// The sentence that goes with a code of a signature.
+pub(super) fn refusal(code: Code) -> Refusal {
+    let info = match code {
+        Code::SigExpired => "the usersig has expired",
+        Code::SigWrong => "the usersig was not made with a key of this app",
+        Code::SigOfOther => "the usersig is for another identifier",
+        Code::SigOfOtherApp => "the usersig is for another sdkappid",
+        _ => "the usersig cannot be decoded",
+    };
+    Refusal::new(code, info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: u64 = 1_400_000_000;
+    const NOW: u64 = 1_700_000_000;
+    /// The sample key of the published documentation.
+    const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
+    /// Made by `tls-sig-api-v2` 1.1 of PyPI and 1.0.2 of npm, at `NOW`.
+    const PYTHON: &str = concat!(
+        "eJyrVgrxCdYrSy1SslJQMtIzUNJRAItkpqTmlWSmZUIkElNyM-Myi0uKEkvyi2BKilOyEwsKMlOACgxNDKAAKpdaUZBZ",
+        "lAqUsTAzgQuWZOaChAzN0RQXZ6aDLKn0cUzVLjcPD00NLS1MCrPM0A*JMLcoNTLMD3HP1M60jCowLDUOKMiLNDOwVaoF",
+        "AD4PNPI_"
+    );
+    const NODE: &str = concat!(
+        "eJyrVgrxCdYrSy1SslIy0jNQ0gHzM1NS80oy0zLBwokpuZl5mcUlRYkl*UVQBcUp2YkFBZkpSlaGJgZQAJEpycxNVbIy",
+        "NEcVTa0oyCxKVbKyMDOBCRVnpitZKVX6OKZql5uHh6aGlhYmhVlm6IdEmFuUGhnmh7hnamdaRhUYlhoHFORFmhnYKtUC",
+        "AK0SM5I_"
+    );
+
+    fn check(ticket: &str, app: u64, identifier: &str, now: u64) -> Result<u64, Code> {
+        verify(ticket, &[Key::new("another"), Key::new(KEY)], app, identifier, now)
+    }
+
+    #[test]
+    fn tickets_of_the_published_generators_are_genuine() {
+        for ticket in [PYTHON, NODE] {
+            assert_eq!(check(ticket, APP, "administrator", NOW), Ok(NOW + 86_400));
+            let plain: String = ticket
+                .chars()
+                .map(|byte| match byte {
+                    '*' => '+',
+                    '-' => '/',
+                    '_' => '=',
+                    other => other,
+                })
+                .collect();
+            assert_eq!(check(&plain, APP, "administrator", NOW), Ok(NOW + 86_400));
+        }
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_published_generators() {
+        for (identifier, expire, userbuf, expected) in [
+            ("administrator", 86_400, None, "yLAe+w7WUeUuqbV9h/TX78u21oTGi+i9Zp1u3PpnY60="),
+            ("xiaojun", 15_552_000, None, "LvA7d/Iw7gSsnskvVzBDPOCCDbuNCw4GHwTC0bip+B4="),
+            ("xiaojun", 86_400, Some("YWJj"), "Oab3vXglY45Pcxz+SSjhdxBWuhTAxVhxYLfvVjGhOJ0="),
+        ] {
+            let document = Document {
+                version: "2.0".into(),
+                identifier: identifier.into(),
+                sdk_app_id: APP,
+                lifetime_seconds: expire,
+                made_at: NOW,
+                userbuf: userbuf.map(Cow::Borrowed),
+                signature: Cow::Borrowed(""),
+            };
+            let signature = Key::new(KEY).sign(&document.content()).finalize().into_bytes();
+            assert_eq!(STANDARD.encode(signature), expected);
+        }
+    }
+
+    #[test]
+    fn each_thing_that_can_be_wrong_has_its_code() {
+        let genuine = generate(&Key::new(KEY), APP, "administrator", NOW, 86_400);
+        assert_eq!(check(&genuine, APP, "administrator", NOW), Ok(NOW + 86_400));
+        assert_eq!(check(&genuine, APP, "administrator", NOW + 86_399), Ok(NOW + 86_400));
+        let expired = check(&genuine, APP, "administrator", NOW + 86_400);
+        assert_eq!(expired, Err(Code::SigExpired));
+        assert_eq!(check(&genuine, APP, "alice", NOW), Err(Code::SigOfOther));
+        assert_eq!(check(&genuine, APP + 1, "administrator", NOW), Err(Code::SigOfOtherApp));
+        let foreign = generate(&Key::new("foreign"), APP, "administrator", NOW, 86_400);
+        assert_eq!(check(&foreign, APP, "administrator", NOW), Err(Code::SigWrong));
+        for malformed in ["", "x", "AAAA", "****", &genuine[1..], &"A".repeat(5000)] {
+            let code = check(malformed, APP, "administrator", NOW);
+            assert_eq!(code, Err(Code::SigMalformed), "{malformed:?}");
+        }
+        for cut in 0..genuine.len() {
+            assert!(check(&genuine[..cut], APP, "administrator", NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_inflates_without_end_is_malformed() {
+        let mut bomb = ZlibEncoder::new(Vec::new(), Compression::best());
+        bomb.write_all(&vec![b' '; 1 << 20]).unwrap();
+        let bomb = STANDARD.encode(bomb.finish().unwrap());
+        assert!(bomb.len() <= TICKET_BYTES_MAX, "{} bytes are looked at", bomb.len());
+        assert_eq!(check(&bomb, APP, "administrator", NOW), Err(Code::SigMalformed));
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert_eq!(format!("{:?}", Key::new(KEY)), "Key(..)");
+    }
+}
