@@ -356,7 +356,6 @@ impl Block<'_> {
             self.deltas.prefetch(record);
         }
         for (end, record) in ahead(changes_ahead) {
-            image.prefetch_followers(record.sets_offset());
             if let Some(delta) = self.deltas.get(end.account, record) {
                 delta.side(end.side).prefetch();
             }
