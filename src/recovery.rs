@@ -188,7 +188,7 @@ pub(crate) fn replay(
     graph: &mut Graph,
     segments: &[SegmentView],
     start: LogPlace,
-    thread_count: usize,
+    thread_count: fn() -> usize,
 ) -> Result<(LogPlace, Recovery)> {
     let mut graph = Replay::new(graph, thread_count);
     let mut recovery = Recovery::default();

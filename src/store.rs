@@ -93,8 +93,7 @@ impl Store {
             .map(|&first| SegmentView::open(storage.as_ref(), first, u64::MAX, identity.graph_id))
             .collect::<Result<Vec<_>>>()?;
         let start = LogPlace::first(storage.as_ref(), &graph, &views)?;
-        let (end, recovery) =
-            replay(storage.as_ref(), &mut graph, &views, start, processor_count())?;
+        let (end, recovery) = replay(storage.as_ref(), &mut graph, &views, start, processor_count)?;
 
         let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
         drop(views);
@@ -403,7 +402,7 @@ impl Follower {
             None => LogPlace::first(storage, &self.graph, &views)?,
         };
         // One thread: the others serve meanwhile.
-        let (end, recovery) = replay(storage, &mut self.graph, &views, start, 1)?;
+        let (end, recovery) = replay(storage, &mut self.graph, &views, start, || 1)?;
         if recovery.cut_frames > 0 {
             let path = storage.path(&log_file_name(extents[end.segment].first_sequence));
             let error = Error::corrupt("a committed frame cannot be read back");

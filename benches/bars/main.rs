@@ -12,6 +12,7 @@
 
 mod beside;
 mod degrees;
+mod follow_floor;
 mod load;
 mod machine;
 mod reads;

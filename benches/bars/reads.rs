@@ -5,7 +5,7 @@ use crate::report::Bar;
 use crate::support::ask;
 use crate::support::draw::Dealer;
 use crate::support::floor::Floor;
-use crate::support::measure::{median, median_ratio, race};
+use crate::support::measure::{median, median_ratio, race, race_evenly};
 use crate::support::naive::Naive;
 use fastrand::Rng;
 use followgraph::{Counts, FollowGraph};
@@ -14,6 +14,8 @@ use std::hint::black_box;
 /// How many names one question asks about.
 pub(crate) const BATCH: usize = 20;
 const TARGETS: usize = 100;
+/// The obvious program is asked so many times fewer questions in a turn.
+const NAIVE_SLOWER: usize = 20;
 const VIEWERS: usize = 256;
 
 pub(crate) fn against_floor(judge: &mut Judge, graph: &FollowGraph, floor: &Floor, names: &[&str]) {
@@ -32,8 +34,14 @@ pub(crate) fn against_naive(judge: &mut Judge, graph: &FollowGraph, names: &[&st
     let naive = Naive::new(&judge.edges);
     ask::check_agreement(graph, names, |batch, found| naive.batch_counts_into(batch, found));
     let [one, two] = Dealer::apart(names);
-    let [engine, naive] =
-        judge.race([&mut ask::engine(graph, one, BATCH), &mut ask::naive(&naive, two, BATCH)]);
+    let rounds = judge.effort.rounds;
+    let [engine, naive] = judge.machine.alone(|| {
+        race_evenly(
+            judge.effort.turns,
+            [rounds, rounds.div_ceil(NAIVE_SLOWER)],
+            [&mut ask::engine(graph, one, BATCH), &mut ask::naive(&naive, two, BATCH)],
+        )
+    });
     let ratio = median_ratio(&naive, &engine);
     let [engine, naive] = [median(&engine) * 1e6, median(&naive) * 1e6];
     let note = format!("{naive:.3} µs against {engine:.3} µs");

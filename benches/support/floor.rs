@@ -14,14 +14,14 @@ const BATCH: usize = 32;
 /// the first, so that their cache misses overlap.
 pub(crate) struct Floor {
     /// `tag << 32 | id + 1`; 0 is empty. Half of them are.
-    slots: Vec<u64>,
-    records: Vec<Record>,
+    pub(crate) slots: Vec<u64>,
+    pub(crate) records: Vec<Record>,
 }
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Record {
-    counts: Counts,
+pub(crate) struct Record {
+    pub(crate) counts: Counts,
     name_bytes: u8,
     name: [u8; NAME_BYTES_MAX],
 }
@@ -36,13 +36,13 @@ impl Record {
         record
     }
 
-    fn has_name(&self, name: &str) -> bool {
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         let own = self.name.get(..usize::from(self.name_bytes));
         own.is_some_and(|own| own == name.as_bytes())
     }
 }
 
-fn hash(name: &str) -> u64 {
+pub(crate) fn hash(name: &str) -> u64 {
     SipHasher13::new_with_key(&KEY).hash(name.as_bytes())
 }
 
@@ -62,16 +62,16 @@ impl Floor {
         floor
     }
 
-    fn home(&self, hash: u64) -> usize {
+    pub(crate) fn home(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize
     }
 
-    fn after(&self, place: usize) -> usize {
+    pub(crate) fn after(&self, place: usize) -> usize {
         if place + 1 == self.slots.len() { 0 } else { place + 1 }
     }
 
     /// The first place from `place` on whose slot may be that of `hash`, and its id.
-    fn next_like(&self, hash: u64, mut place: usize) -> Option<(usize, usize)> {
+    pub(crate) fn next_like(&self, hash: u64, mut place: usize) -> Option<(usize, usize)> {
         while self.slots[place] != 0 {
             if self.slots[place] >> 32 == hash & 0xffff_ffff {
                 return Some((place, self.slots[place] as u32 as usize - 1));

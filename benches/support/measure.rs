@@ -41,7 +41,21 @@ pub(crate) fn race<const COUNT: usize>(
     rounds: usize,
     questions: [&mut dyn FnMut(); COUNT],
 ) -> [Vec<f64>; COUNT] {
-    let mut programs = questions.map(|ask| || seconds_each(rounds, &mut *ask));
+    race_evenly(turns, [rounds; COUNT], questions)
+}
+
+/// The same with another number of rounds for each, so that the turns of a fast program are as long
+/// as those of a slow one: otherwise the fast one would never see its own lines in the caches.
+pub(crate) fn race_evenly<const COUNT: usize>(
+    turns: usize,
+    rounds: [usize; COUNT],
+    questions: [&mut dyn FnMut(); COUNT],
+) -> [Vec<f64>; COUNT] {
+    let mut rounds = rounds.into_iter();
+    let mut programs = questions.map(|ask| {
+        let rounds = rounds.next().expect("one number for each");
+        move || seconds_each(rounds, &mut *ask)
+    });
     take_turns(turns, programs.each_mut().map(|program| program as &mut dyn FnMut() -> f64))
 }
 

@@ -92,15 +92,16 @@ fn records_of(payload: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
     })
 }
 
-/// Replays a log over a graph, with as many threads as it is given.
+/// Replays a log over a graph.
 pub(crate) struct Replay<'g> {
     graph: &'g mut Graph,
-    thread_count: usize,
+    /// How many threads a long sweep may take. Finding out costs more than a short one.
+    thread_count: fn() -> usize,
     stretch: Stretch,
 }
 
 impl<'g> Replay<'g> {
-    pub(crate) fn new(graph: &'g mut Graph, thread_count: usize) -> Replay<'g> {
+    pub(crate) fn new(graph: &'g mut Graph, thread_count: fn() -> usize) -> Replay<'g> {
         Replay { graph, thread_count, stretch: Stretch::default() }
     }
 
@@ -173,6 +174,7 @@ impl<'g> Replay<'g> {
     /// Applies all that waits. Errors as [`take`](Replay::take).
     pub(crate) fn finish(&mut self) -> Result<(), Misfit> {
         let is_long = self.stretch.end_count >= PARALLEL_ENDS_MIN;
+        let thread_count = if is_long { (self.thread_count)() } else { 1 };
         self.stretch.end_count = 0;
         let graph = &mut *self.graph;
         let block_count = self.stretch.blocks.len();
@@ -188,7 +190,7 @@ impl<'g> Replay<'g> {
             ends.clear();
             sweep
         };
-        let done = if is_long && self.thread_count > 1 {
+        let done = if thread_count > 1 {
             let waiting = Mutex::new(waiting);
             let work = || {
                 let mut done = Sweep::default();
@@ -201,7 +203,7 @@ impl<'g> Replay<'g> {
             thread::scope(|scope| {
                 // Where the system gives no thread, those there are do all of it.
                 let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
-                let others: Vec<_> = (1..self.thread_count).filter_map(start).collect();
+                let others: Vec<_> = (1..thread_count).filter_map(start).collect();
                 let done = work();
                 let others = others.into_iter().map(|other| other.join().expect("no panic"));
                 others.fold(done, Sweep::and)
@@ -392,7 +394,7 @@ mod tests {
             names.map(|(name, id)| Record::AccountAdded { id, name, foreign: false }).collect();
         first.push(Record::AccountRemoved { id: 3 });
         let mut graph = empty_graph();
-        let mut replay = Replay::new(&mut graph, 2);
+        let mut replay = Replay::new(&mut graph, || 2);
         let first = payload(&first);
         for (payload, sequence) in std::iter::once(&first).chain(payloads).zip(1..) {
             let frame = Frame {

@@ -79,6 +79,29 @@ fn no_flipped_byte_of_an_image_panics_or_answers_wrong_behind_verifys_back() {
     assert!(complaints.is_empty(), "{length} bytes, {}", complaints.join("\n"));
 }
 
+/// The time of the newest follow decides whether an image is asked for the place of a new one.
+#[test]
+fn an_image_that_says_less_than_its_newest_follow_is_told_by_verify() {
+    let dir = quick_dir();
+    imaged(dir.path());
+    let image = files_of(dir.path(), "fgi").pop().unwrap();
+    let files = bytes_of(dir.path());
+    let newest_at = u32::from_le_bytes(files[&image][224..228].try_into().unwrap());
+    assert!(newest_at > 0, "the follows of the image have times");
+    for (said, is_right) in [(newest_at, true), (newest_at - 1, false), (0, false)] {
+        let mut files = files.clone();
+        let header = &mut files.get_mut(&image).unwrap()[..4096];
+        header[224..228].copy_from_slice(&said.to_le_bytes());
+        let crc = crc32fast::hash(&header[..4092]);
+        header[4092..].copy_from_slice(&crc.to_le_bytes());
+        lay_out(dir.path(), &files);
+        let graph = options().open(dir.path()).unwrap();
+        let verified = graph.verify().map(|_| ()).map_err(|error| error.kind());
+        let expected = if is_right { Ok(()) } else { Err(ErrorKind::Corrupt) };
+        assert_eq!(verified, expected, "{said} instead of {newest_at}");
+    }
+}
+
 #[test]
 fn no_run_of_random_bytes_in_an_image_panics_or_answers_wrong_behind_verifys_back() {
     let dir = quick_dir();

@@ -55,7 +55,11 @@ fn render_bars(bars: &[Bar]) -> String {
         table.row(&[&bar.what, &bar.graph, &bar.wanted, &measured, verdict(bar.met), &notes]);
     }
     let met_count = bars.iter().filter(|bar| bar.met).count();
-    format!("\n## Bars\n\n{met_count} of {} are met.\n\n{}", bars.len(), table.text)
+    let not_met = match bars.len() - met_count {
+        0 => "",
+        _ => " [not-met.md](not-met.md) says why the others are not, and what was tried.",
+    };
+    format!("\n## Bars\n\n{met_count} of {} are met.{not_met}\n\n{}", bars.len(), table.text)
 }
 
 /// How far followgraph is ahead of a peer: the worst of the metrics, and which one that is.
