@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ticket = generate(&key, SDK_APP_ID, "administrator", now, 86_400);
     let query = format!("sdkappid={SDK_APP_ID}&identifier=administrator&usersig={ticket}");
     for (path, body) in [
-        ("/v4/follow/follow_add", r#"{"From_Account":"alice","FollowItem":[{"To_Account":"bob"}]}"#),
+        (
+            "/v4/follow/follow_add",
+            r#"{"From_Account":"alice","FollowItem":[{"To_Account":"bob"}]}"#,
+        ),
         ("/v4/follow/follow_get_info", r#"{"From_Account":"alice","To_Account":["alice","bob"]}"#),
     ] {
         // What a handler does: hand over the three parts, send the bytes back with status 200.

@@ -66,10 +66,7 @@ fn is_too_long(name: &Name<'_>) -> bool {
 }
 
 /// `account_import`. Importing twice keeps one account. Nick and face are not kept here.
-pub(super) fn import(
-    graph: &FollowGraph,
-    request: &ImportAccount<'_>,
-) -> Result<Vec<u8>, Refusal> {
+pub(super) fn import(graph: &FollowGraph, request: &ImportAccount<'_>) -> Result<Vec<u8>, Refusal> {
     if is_too_long(&request.account) {
         let info = format!("UserID is longer than {USER_ID_BYTES_MAX} bytes");
         return Err(bad_parameter(info));

@@ -45,7 +45,7 @@ pub enum Code {
     UnknownCommand = 60009,
     /// The identifier is not an admin of the app.
     NotAdmin = 60010,
-    /// The query has no SDKAppID.
+    /// The query has no `SDKAppID`.
     MissingApp = 60012,
     /// An account of the body is not a string.
     AccountNotString = 60015,
@@ -61,9 +61,9 @@ pub enum Code {
     SigWrong = 70009,
     /// The signature is for another identifier.
     SigOfOther = 70013,
-    /// The signature is for another SDKAppID.
+    /// The signature is for another `SDKAppID`.
     SigOfOtherApp = 70014,
-    /// There is no such SDKAppID.
+    /// There is no such `SDKAppID`.
     UnknownApp = 70020,
     /// The account to delete was never imported.
     AccountNotImported = 70107,

@@ -149,7 +149,7 @@ fn unix_seconds() -> u64 {
 }
 
 impl FollowService {
-    /// A service for these apps. Of two with one SDKAppID the later counts.
+    /// A service for these apps. Of two with one `SDKAppID` the later counts.
     pub fn new(apps: impl IntoIterator<Item = App>) -> FollowService {
         let apps = apps.into_iter().map(|app| (app.sdk_app_id, app)).collect();
         FollowService { apps, clock: unix_seconds }

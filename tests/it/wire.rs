@@ -33,7 +33,8 @@ impl Endpoint {
         let service = FollowService::new([app]).clock(|| NOW);
         let ticket = generate(&key(), APP, "administrator", NOW, 86_400);
         let query = format!(
-            "sdkappid={APP}&identifier=administrator&usersig={ticket}&random=99999999&contenttype=json"
+            "sdkappid={APP}&identifier=administrator&usersig={ticket}&random=99999999\
+             &contenttype=json"
         );
         Endpoint { service, graph, query }
     }
@@ -90,7 +91,8 @@ fn the_sample_exchange_of_each_page() {
     let endpoint = Endpoint::new();
     let added = endpoint.ask(
         "follow_add",
-        r#"{"From_Account":"UserID_001","FollowItem":[{"To_Account":"UserID_002"},{"To_Account":"UserID_003"}]}"#,
+        r#"{"From_Account":"UserID_001",
+            "FollowItem":[{"To_Account":"UserID_002"},{"To_Account":"UserID_003"}]}"#,
     );
     let items = json!([
         {"To_Account": "UserID_002", "ResultCode": 0, "ResultInfo": ""},
@@ -119,10 +121,8 @@ fn the_sample_exchange_of_each_page() {
     let types: Vec<&Value> =
         checked["ResultItem"].as_array().unwrap().iter().map(|item| &item["FollowType"]).collect();
     assert_eq!(types, [1, 0, 0]);
-    let checked = endpoint.ask(
-        "follow_check",
-        r#"{"From_Account":"UserID_001","To_Account":["UserID_002"]}"#,
-    );
+    let checked = endpoint
+        .ask("follow_check", r#"{"From_Account":"UserID_001","To_Account":["UserID_002"]}"#);
     assert_eq!(checked["ResultItem"][0]["FollowType"], 2);
 
     let list = endpoint.ask(
@@ -189,7 +189,8 @@ fn accounts_begin_to_exist_are_asked_for_and_go() {
         assert_eq!(endpoint.ask("account_import", body), done);
     }
     let long = "x".repeat(33);
-    let many = json!({"Accounts": ["carol", long], "AccountList": [{"UserID": "dave"}, {"UserID": ""}]});
+    let many =
+        json!({"Accounts": ["carol", long], "AccountList": [{"UserID": "dave"}, {"UserID": ""}]});
     let imported = endpoint.ask("multiaccount_import", &many.to_string());
     assert_eq!(imported["FailAccounts"], json!([long, ""]));
     assert_eq!(imported["ErrorCode"], 0);
@@ -214,8 +215,12 @@ fn accounts_begin_to_exist_are_asked_for_and_go() {
         "account_check",
         r#"{"CheckItem":[{"UserID":"alice"},{"UserID":"bob"},{"UserID":"carol"}]}"#,
     );
-    let status: Vec<&Value> =
-        checked["ResultItem"].as_array().unwrap().iter().map(|item| &item["AccountStatus"]).collect();
+    let status: Vec<&Value> = checked["ResultItem"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["AccountStatus"])
+        .collect();
     assert_eq!(status, ["Imported", "NotImported", "Imported"]);
     assert!(checked.get("ErrorDisplay").is_none());
 }
@@ -264,7 +269,8 @@ fn what_is_wrong_with_a_body_has_its_code() {
             ("{", 60003),
             ("[]", 60003),
             ("null", 60003),
-            ("{} {}", 60003),
+            (r#"{"From_Account":"UserID_001","To_Account":["UserID_002"]} {}"#, 60003),
+            ("{}", 30001),
             (r#"{"From_Account":"UserID_001","To_Account":["UserID_002"],}"#, 60003),
             (r#"{"To_Account":["UserID_002"]}"#, 30001),
             (r#"{"From_Account":"UserID_001"}"#, 30001),
@@ -360,8 +366,8 @@ fn a_feature_that_is_off_stops_the_follow_commands_alone() {
 #[test]
 fn two_keys_are_taken_while_one_is_replaced() {
     let graph = Arc::new(FollowGraph::in_memory());
-    let app = App::new(APP, vec![Key::new("new"), Key::new("old")], graph)
-        .admins(["root".to_owned()]);
+    let app =
+        App::new(APP, vec![Key::new("new"), Key::new("old")], graph).admins(["root".to_owned()]);
     let service = FollowService::new([app]).clock(|| NOW);
     for (key, code) in [("new", Code::Ok), ("old", Code::Ok), ("older", Code::SigWrong)] {
         let ticket = generate(&Key::new(key), APP, "root", NOW, 60);
