@@ -153,7 +153,8 @@ fn pages_go_on_where_the_cursor_says() {
         let (mut cursor, mut seen) = (String::new(), Vec::new());
         loop {
             let body = json!({
-                "From_Account": "star", "FollowType": follow_type, "StartCursor": cursor, "WantNum": 10
+                "From_Account": "star", "FollowType": follow_type, "StartCursor": cursor,
+                "WantNum": 10
             });
             let page = endpoint.ask("follow_get", &body.to_string());
             for item in page["FollowItem"].as_array().unwrap() {
@@ -406,16 +407,23 @@ proptest! {
     fn any_json_gets_a_well_formed_answer(
         from in prop_oneof![Just(json!("UserID_001")), Just(json!(1)), Just(Value::Null)],
         to in prop::collection::vec(
-            prop_oneof![Just(json!("UserID_002")), Just(json!("nobody")), Just(json!({})), Just(json!([]))],
+            prop_oneof![
+                Just(json!("UserID_002")),
+                Just(json!("nobody")),
+                Just(json!({})),
+                Just(json!([])),
+            ],
             0..25,
         ),
         number in prop_oneof![any::<i64>().prop_map(|number| json!(number)), Just(json!(1.5))],
     ) {
         let endpoint = Endpoint::new();
-        let items: Vec<Value> = to.iter().map(|to| json!({"To_Account": to, "UserID": to})).collect();
+        let item = |to: &Value| json!({"To_Account": to, "UserID": to});
+        let items: Vec<Value> = to.iter().map(item).collect();
         let body = json!({
             "From_Account": from, "To_Account": to, "FollowItem": items, "FollowType": number,
-            "WantNum": number, "UserID": from, "Accounts": to, "DeleteItem": items, "CheckItem": items
+            "WantNum": number, "UserID": from, "Accounts": to, "DeleteItem": items,
+            "CheckItem": items
         });
         for command in FOLLOW_COMMANDS.into_iter().chain(ACCOUNT_COMMANDS) {
             assert_well_formed(&endpoint.send(command, body.to_string().as_bytes()));
