@@ -153,11 +153,14 @@ impl<'g> Replay<'g> {
             self.graph.position.clock = self.graph.position.clock.max(at);
         }
         self.graph.changed_record_count += 1;
+        if sequence - self.stretch.first_sequence > u64::from(u32::MAX) {
+            self.finish()?;
+        }
         if self.stretch.end_count == 0 {
             self.stretch.first_sequence = sequence;
         }
         let frame = sequence - self.stretch.first_sequence;
-        let frame = u32::try_from(frame).expect("a sweep comes long before");
+        let frame = u32::try_from(frame).expect("all that waited further back was applied");
         for (is_local, account, other, side) in
             [(from_local, from, to, Side::Following), (to_local, to, from, Side::Followers)]
         {
