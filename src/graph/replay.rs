@@ -176,6 +176,9 @@ impl<'g> Replay<'g> {
 
     /// Applies all that waits. Errors as [`take`](Replay::take).
     pub(crate) fn finish(&mut self) -> Result<(), Misfit> {
+        if self.stretch.end_count == 0 {
+            return Ok(());
+        }
         let is_long = self.stretch.end_count >= PARALLEL_ENDS_MIN;
         let thread_count = if is_long { (self.thread_count)() } else { 1 };
         self.stretch.end_count = 0;

@@ -47,18 +47,11 @@ fn bad_parameter(info: String) -> Refusal {
 }
 
 fn server_failed(_: Error) -> Refusal {
-    Refusal::new(Code::AccountServerFailed, "the server failed; try again")
+    Refusal::server_failed(Code::AccountServerFailed)
 }
 
 fn check_len(field: &str, len: usize) -> Result<(), Refusal> {
-    match len {
-        0 => Err(bad_parameter(format!("{field} is empty"))),
-        _ if len > ACCOUNTS_MAX => {
-            let why = format!("{field} has {len} accounts, at most {ACCOUNTS_MAX} are taken");
-            Err(bad_parameter(why))
-        }
-        _ => Ok(()),
-    }
+    Refusal::check_len(Code::BadAccountParameter, field, len, ACCOUNTS_MAX)
 }
 
 fn is_too_long(name: &Name<'_>) -> bool {

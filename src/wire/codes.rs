@@ -91,4 +91,26 @@ impl Refusal {
     pub(super) fn new(code: Code, info: impl Into<String>) -> Refusal {
         Refusal { code, info: info.into() }
     }
+
+    /// The server failed, with the code its commands have for that. Of why, no more is said.
+    pub(super) fn server_failed(code: Code) -> Refusal {
+        Refusal::new(code, "the server failed; try again")
+    }
+
+    /// Refuses a field with no accounts, or with more than are taken.
+    pub(super) fn check_len(
+        code: Code,
+        field: &str,
+        len: usize,
+        max: usize,
+    ) -> Result<(), Refusal> {
+        match len {
+            0 => Err(Refusal::new(code, format!("{field} is empty"))),
+            _ if len > max => {
+                let why = format!("{field} has {len} accounts, at most {max} are taken");
+                Err(Refusal::new(code, why))
+            }
+            _ => Ok(()),
+        }
+    }
 }

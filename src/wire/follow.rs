@@ -3,7 +3,9 @@
 use super::codes::{Code, Refusal};
 use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
 use super::service::done;
-use crate::{Cursor, Error, ErrorKind, FollowGraph, List, Mutation, Outcome, Page, Relation};
+use crate::{
+    Counts, Cursor, Error, ErrorKind, FollowGraph, List, Mutation, Outcome, Page, Relation,
+};
 use serde::Serialize;
 
 /// The most accounts of one request.
@@ -50,7 +52,7 @@ fn code_of(error: &Error) -> Option<Code> {
 fn refusal(error: &Error) -> Refusal {
     match code_of(error) {
         Some(code) => Refusal::new(code, error.to_string()),
-        None => Refusal::new(Code::ServerFailed, "the server failed; try again"),
+        None => Refusal::server_failed(Code::ServerFailed),
     }
 }
 
@@ -66,12 +68,7 @@ fn result_item<'a, T>(to: &'a Name<'_>, result: &crate::Result<T>) -> ResultItem
 }
 
 fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
-    let wrong = |why: String| Err(Refusal::new(Code::BadParameter, format!("{field} {why}")));
-    match len {
-        0 => wrong("is empty".to_owned()),
-        _ if len > max => wrong(format!("has {len} accounts, at most {max} are taken")),
-        _ => Ok(()),
-    }
+    Refusal::check_len(Code::BadParameter, field, len, max)
 }
 
 /// Whoever asks has to be an account.
@@ -131,12 +128,8 @@ pub(super) fn check(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<
 
 #[derive(Serialize)]
 struct FollowInfo<'a> {
-    #[serde(rename = "To_Account")]
-    to: &'a str,
-    #[serde(rename = "ResultCode")]
-    code: u32,
-    #[serde(rename = "ResultInfo")]
-    info: String,
+    #[serde(flatten)]
+    result: ResultItem<'a>,
     #[serde(rename = "FollowerCount")]
     followers: u32,
     #[serde(rename = "FollowingCount")]
@@ -160,10 +153,9 @@ pub(super) fn get_info(
     check_from(graph, &request.from)?;
     let counted = graph.batch_counts(&request.to);
     let items = request.to.iter().zip(&counted).map(|(to, counts)| {
-        let ResultItem { to, code, info, .. } = result_item(to, counts);
-        let counts = counts.as_ref().copied().unwrap_or_default();
-        let (followers, following) = (counts.followers, counts.following);
-        FollowInfo { to, code, info, followers, following, mutual: counts.mutual }
+        let result = result_item(to, counts);
+        let Counts { followers, following, mutual } = counts.as_ref().copied().unwrap_or_default();
+        FollowInfo { result, followers, following, mutual }
     });
     Ok(done(FollowInfos { items: items.collect() }, true))
 }
