@@ -7,6 +7,7 @@ use super::usersig::ticket;
 use clap::{Args, ValueEnum};
 use followgraph::Options;
 use followgraph::server::{self, Addresses, AppConfig, Config, ConsoleTicket, Limits, Secret};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -69,6 +70,7 @@ impl Serve {
             return Err(Failure::usage(message));
         }
         self.start_log();
+        allow_many_connections();
         let config = match &self.config {
             Some(path) => {
                 Config::from_file(path).map_err(|error| Failure::usage(error.to_string()))?
@@ -123,6 +125,15 @@ impl Serve {
             limits: Limits::default(),
             apps: vec![app],
         })
+    }
+}
+
+/// Takes as many descriptors as the system allows: each connection is one.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays");
     }
 }
 

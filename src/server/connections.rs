@@ -170,7 +170,12 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).max_buf_size(HEAD_BYTES_MAX);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .max_buf_size(HEAD_BYTES_MAX)
+            // Answers to requests sent in one go leave in one go.
+            .pipeline_flush(true);
         builder
             .http2()
             .timer(TokioTimer::new())

@@ -1,6 +1,6 @@
 //! Bad input and hard times: each gets its own clear error, changes nothing, and loses nothing.
 
-use crate::support::{assert_equal, assert_verified, bytes_of, child_of, files_of, skipped};
+use crate::support::{Mount, assert_equal, assert_verified, bytes_of, child_of, files_of};
 use followgraph::testing::Model;
 use followgraph::{Durability, ErrorKind, FollowGraph, Mutation, Options};
 use std::path::Path;
@@ -148,42 +148,6 @@ fn a_file_in_the_place_of_the_directory_is_refused() {
     let error = FollowGraph::open(&file).err().unwrap();
     assert!([ErrorKind::NotAGraph, ErrorKind::Io].contains(&error.kind()), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"text");
-}
-
-/// A small file system of its own, unmounted when dropped.
-struct Mount {
-    dir: tempfile::TempDir,
-}
-
-impl Mount {
-    fn tmpfs(size_bytes: usize) -> Option<Mount> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size_bytes}");
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path());
-        let mounted = command.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            skipped("this test mounts a small file system, which needs root");
-            return None;
-        }
-        Some(Mount { dir })
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn remount(&self, options: &str) {
-        let mut command = Command::new("mount");
-        command.args(["-o", &format!("remount,{options}")]).arg(self.path());
-        assert!(command.status().unwrap().success(), "remount {options}");
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
 }
 
 fn options() -> Options {

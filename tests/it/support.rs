@@ -267,3 +267,39 @@ pub(crate) fn skipped(why: &str) {
     println!("SKIPPED: {why}");
     eprintln!("SKIPPED: {why}");
 }
+
+/// A small file system of its own, unmounted when dropped.
+pub(crate) struct Mount {
+    dir: TempDir,
+}
+
+impl Mount {
+    pub(crate) fn tmpfs(size_bytes: usize) -> Option<Mount> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={size_bytes}");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            skipped("this test mounts a small file system, which needs root");
+            return None;
+        }
+        Some(Mount { dir })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn remount(&self, options: &str) {
+        let mut command = Command::new("mount");
+        command.args(["-o", &format!("remount,{options}")]).arg(self.path());
+        assert!(command.status().unwrap().success(), "remount {options}");
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
