@@ -29,8 +29,8 @@ impl Storage for FailingStorage {
     fn list(&self) -> Result<Vec<(String, u64)>> {
         self.memory.list()
     }
-    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
-        self.memory.map(name, len_bytes)
+    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
+        self.memory.map_range(name, offset_bytes, len_bytes)
     }
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
         self.memory.map_private(name, offset_bytes, len_bytes)
