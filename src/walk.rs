@@ -63,7 +63,9 @@ impl Walk {
                 if place.map_more(storage, end)? {
                     continue;
                 }
-                if !is_empty || place.first_sequence >= end.first_sequence {
+                // The next segment begins behind a frame of this one, and is not written to before.
+                let is_sealed = place.first_sequence < end.first_sequence;
+                if !is_empty || !is_sealed || place.sequence == place.first_sequence {
                     let error = Error::corrupt("a frame that was durable is damaged or missing");
                     return Err(place.at(storage, error));
                 }
