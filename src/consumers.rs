@@ -110,7 +110,8 @@ mod tests {
         expected[..12].copy_from_slice(b"FGCONSM\n\x01\0\0\0");
         expected[16..32].copy_from_slice(&GRAPH_ID);
         expected[32..34].copy_from_slice(&[2, 1]);
-        expected[60..].copy_from_slice(&crc32fast::hash(&expected[..60]).to_le_bytes());
+        let crc = crc32fast::hash(&expected[..60]);
+        expected[60..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes, expected);
         assert_eq!(decode(&bytes, GRAPH_ID).expect("whole"), 0x0102);
     }

@@ -174,3 +174,124 @@ fn map_if_there(
 fn readable_bytes(first_sequence: u64, end: LogEnd) -> u64 {
     if first_sequence == end.first_sequence { end.end_bytes } else { u64::MAX }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::log::{SegmentHeader, SegmentWriter, encode_frame};
+    use crate::storage::MemoryStorage;
+
+    const GRAPH_ID: [u8; 16] = [7; 16];
+
+    /// A log of segments of so many frames each, the last one being written to.
+    fn log(frame_counts: &[u64]) -> (MemoryStorage, LogEnd) {
+        let storage = MemoryStorage::default();
+        let (mut first_sequence, mut end) = (1, None);
+        for &frame_count in frame_counts {
+            let header = SegmentHeader {
+                graph_id: GRAPH_ID,
+                first_sequence,
+                segment_bytes: 4096,
+                durable_sequence: 0,
+                previous_frame_count: 0,
+            };
+            let mut segment = SegmentWriter::create(&storage, &header).expect("memory");
+            for sequence in first_sequence..first_sequence + frame_count {
+                let mut frame = Vec::new();
+                encode_frame(sequence, 0, None, &mut frame, |out| out.push(sequence as u8));
+                segment.append(&frame);
+                let end_bytes = segment.used_bytes();
+                end = Some(LogEnd { sequence, first_sequence, end_bytes });
+            }
+            first_sequence += frame_count;
+        }
+        (storage, end.expect("there is a frame"))
+    }
+
+    fn next(walk: &mut Walk, storage: &MemoryStorage, end: LogEnd) -> Result<u64> {
+        walk.next(storage, end, |frame| {
+            assert_eq!(frame.payload, [frame.sequence as u8]);
+            Ok(frame.sequence)
+        })
+    }
+
+    fn rest(walk: &mut Walk, storage: &MemoryStorage, end: LogEnd) -> Vec<u64> {
+        let count = end.sequence - walk.position();
+        (0..count).map(|_| next(walk, storage, end).expect("it is there")).collect()
+    }
+
+    #[test]
+    fn a_walk_from_anywhere_meets_every_frame_behind_it() {
+        let (storage, end) = log(&[3, 1, 4]);
+        for position in 0..8 {
+            let expected: Vec<u64> = (position + 1..=8).collect();
+            assert_eq!(rest(&mut Walk::new(GRAPH_ID, position), &storage, end), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_end() {
+        let (storage, end) = log(&[3, 4]);
+        let mut walk = Walk::new(GRAPH_ID, 0);
+        // Frames of 40 bytes: each end in turn, as syncs bring them.
+        for (sequence, first_sequence, place) in [(2, 1, 2), (3, 1, 3), (4, 4, 1), (6, 4, 3)] {
+            let end_bytes = SEGMENT_HEADER_BYTES + 40 * place;
+            let end = LogEnd { sequence, first_sequence, end_bytes };
+            assert_eq!(rest(&mut walk, &storage, end).last(), Some(&sequence));
+            let place = walk.place.as_ref().expect("it is somewhere");
+            assert_eq!(place.bytes_start + place.bytes.len() as u64, end_bytes);
+        }
+        assert_eq!(rest(&mut walk, &storage, end), [7]);
+    }
+
+    #[test]
+    fn a_frame_that_is_refused_comes_again() {
+        let (storage, end) = log(&[2]);
+        let mut walk = Walk::new(GRAPH_ID, 0);
+        let refused = walk.next(&storage, end, |_| Err::<(), _>(Error::corrupt("refused")));
+        let error = refused.unwrap_err();
+        assert_eq!(error.offset_bytes(), Some(SEGMENT_HEADER_BYTES));
+        assert_eq!(rest(&mut walk, &storage, end), [1, 2]);
+    }
+
+    #[test]
+    fn a_segment_that_went_matters_to_those_only_who_have_not_read_it() {
+        let (storage, end) = log(&[2, 3, 1]);
+        let second = LogEnd { sequence: 5, first_sequence: 3, end_bytes: 64 + 3 * 40 };
+        let [mut done, mut inside, mut before] = [0; 3].map(|_| Walk::new(GRAPH_ID, 2));
+        assert_eq!(rest(&mut done, &storage, second), [3, 4, 5]);
+        assert_eq!(next(&mut inside, &storage, second).expect("it is there"), 3);
+        storage.remove(&log_file_name(3)).expect("memory");
+        assert_eq!(rest(&mut done, &storage, end), [6]);
+        assert_eq!(rest(&mut inside, &storage, end), [4, 5, 6]);
+        for _ in 0..2 {
+            let error = next(&mut before, &storage, end).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_and_stays_one() {
+        for (frame_counts, sequence) in [(&[3, 2][..], 1), (&[3, 2], 3), (&[3, 2], 5), (&[3], 3)] {
+            let (storage, end) = log(frame_counts);
+            let first_sequence = if sequence > 3 { 4 } else { 1 };
+            let offset_bytes = SEGMENT_HEADER_BYTES + 40 * (sequence - first_sequence);
+            let name = log_file_name(first_sequence);
+            let mut file = storage.open_log(&name, 0).expect("memory");
+            for broken in [&[0xff_u8; 8][..], &[0; 40]] {
+                file.write_at(offset_bytes, broken);
+                let mut walk = Walk::new(GRAPH_ID, sequence - 1);
+                for _ in 0..2 {
+                    let error = next(&mut walk, &storage, end).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "frame {sequence}");
+                    assert!(error.path().is_some());
+                }
+            }
+        }
+        let (storage, end) = log(&[2, 2]);
+        storage.open_log(&log_file_name(1), 0).expect("memory").truncate(64).expect("memory");
+        assert!(next(&mut Walk::new(GRAPH_ID, 0), &storage, end).is_err());
+        assert!(next(&mut Walk::new([8; 16], 2), &storage, end).is_err());
+    }
+}

@@ -142,8 +142,9 @@ impl Consumer {
         self.consumers.find(&self.name).map_or(0, |known| known.position)
     }
 
-    /// The next commit that this handle has not handed out, or `None` when there was none within
-    /// `timeout`. As [`Changes::next`], which says what is handed out when.
+    /// The next commit that was not acknowledged and that this handle has not handed out, or `None`
+    /// when there was none within `timeout`. As [`Changes::next`], which says what is handed out
+    /// when.
     ///
     /// Several commits may be taken before one of them is acknowledged. A new handle begins with
     /// the first that was not.
@@ -157,13 +158,16 @@ impl Consumer {
     ///
     /// [`retained_log_bytes`]: crate::Options::retained_log_bytes
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Commit>> {
-        self.consumers.position(&self.name)?;
+        let position = self.consumers.position(&self.name)?;
+        if self.changes.position() < position {
+            self.changes = Changes::new(self.feed.clone(), position);
+        }
         self.changes.next(timeout)
     }
 
     /// Says that the commits up to this sequence number are done with: they are not handed out
     /// again after a crash, and the log is no longer kept for them. On disk when it returns. A
-    /// number below the position changes nothing.
+    /// number below the position changes nothing; one beyond what was handed out skips the rest.
     ///
     /// Cost: writing a small file and three waits for the disk, so it may well be called for every
     /// hundredth commit only. It keeps nobody waiting but other consumers that acknowledge.
@@ -222,7 +226,7 @@ impl Consumer {
     /// assert_eq!(consumer.next(Duration::ZERO)?, None);
     /// # Ok::<(), followgraph::Error>(())
     /// ```
-    pub fn skip_to_oldest(&mut self) -> Result<u64> {
+    pub fn skip_to_oldest(&self) -> Result<u64> {
         let storage = self.feed.storage()?;
         let _alone = self.consumers.files.lock();
         let known = self.consumers.get(&self.name)?;
@@ -230,9 +234,6 @@ impl Consumer {
         if known.damage.is_some() || position > known.position {
             consumers::save(storage.as_ref(), self.feed.graph_id, &self.name, position)?;
             self.consumers.set(&self.name, position);
-        }
-        if self.changes.position() < position {
-            self.changes = Changes::new(self.feed.clone(), position);
         }
         Ok(position)
     }
