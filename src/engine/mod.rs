@@ -2,9 +2,9 @@
 //!
 //! **Lock order**: checkpoint lock, commit lock, state lock, sync lock; each may be taken without
 //! those before it, never against the order. The locks of consumers are taken before the commit
-//! lock, and no writer takes them. The commit lock makes writers take turns. The state
-//! lock is held alone only while records are applied in memory, never while a disk is waited for,
-//! so readers never wait for a disk, and hardly ever for a writer.
+//! lock, and no writer takes them. The commit lock makes writers take turns. The state lock is held
+//! alone only while records are applied in memory, never while a disk is waited for, so readers
+//! never wait for a disk, and hardly ever for a writer.
 
 mod background;
 mod bulk;
@@ -44,8 +44,8 @@ use std::sync::atomic::AtomicBool;
 /// A follow graph, open for reading and writing.
 ///
 /// Share it between threads in an [`Arc`]: every method takes `&self`. One process at a time has a
-/// directory open. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it, and
-/// waits until everything committed is on disk.
+/// directory open. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it,
+/// and waits until everything committed is on disk.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};

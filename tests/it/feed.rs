@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "eve", "frank"];
 const SEGMENT_BYTES: u64 = 64 << 10;
 /// Long enough to be sure that it is not waited for.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// The name of the consumer in most tests.
 const SENDER: &str = "sender";
 
@@ -364,7 +364,7 @@ fn closing_the_graph_ends_every_wait_and_leaves_the_directory() {
         // Nobody who read from it keeps it open.
         let graph = open(dir.path());
         assert_eq!(waiting.join().unwrap(), ErrorKind::Closed);
-        let (kind, mut consumer) = consuming.join().unwrap();
+        let (kind, consumer) = consuming.join().unwrap();
         assert_eq!(kind, ErrorKind::Closed);
         assert_eq!(kind_of(consumer.acknowledge(u64::MAX)), ErrorKind::Closed);
         assert_eq!(kind_of(consumer.skip_to_oldest()), ErrorKind::Closed);
