@@ -46,6 +46,10 @@ pub enum ErrorKind {
     Latched,
     /// A checkpoint or `verify` found counters and sets that disagree.
     AuditFailed,
+    /// The log does not go back to this position any more, or a consumer's position is not known.
+    PositionLost,
+    /// The graph was closed while its changes were waited for or read.
+    Closed,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -185,6 +189,8 @@ impl ErrorKind {
             ErrorKind::DiskFull => "the disk is full",
             ErrorKind::Latched => "writes are refused since an earlier one failed",
             ErrorKind::AuditFailed => "counters and sets disagree",
+            ErrorKind::PositionLost => "the changes behind this position are gone",
+            ErrorKind::Closed => "the graph was closed",
         }
     }
 }

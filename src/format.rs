@@ -6,16 +6,20 @@ use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-/// The version of both file formats, checked on open.
+/// The version of all file formats, checked on open.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The first bytes of an image.
 pub(crate) const IMAGE_MAGIC: [u8; 8] = *b"FGIMAGE\n";
 /// The first bytes of a log segment.
 pub(crate) const LOG_MAGIC: [u8; 8] = *b"FGLOGSG\n";
+/// The first bytes of the position of a consumer.
+pub(crate) const CONSUMER_MAGIC: [u8; 8] = *b"FGCONSM\n";
 /// The name of the advisory lock file.
 pub(crate) const LOCK_FILE_NAME: &str = "lock";
 /// The longest name, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
+/// The longest name of a consumer, in bytes.
+const CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// One more than the largest account id: the all-ones pattern stays free.
 pub(crate) const ACCOUNT_COUNT_MAX: u32 = u32::MAX;
 /// Stored where a frame or image carries no source position.
@@ -31,6 +35,33 @@ pub(crate) fn log_file_name(first_sequence: u64) -> String {
     format!("log-{first_sequence:016x}.fgl")
 }
 
+/// The name of the file with the position of a consumer.
+pub(crate) fn consumer_file_name(consumer: &str) -> String {
+    format!("consumer-{consumer}.fgc")
+}
+
+/// The consumer whose position a file of this name holds.
+pub(crate) fn consumer_of_file(name: &str) -> Option<&str> {
+    let consumer = name.strip_prefix("consumer-")?.strip_suffix(".fgc")?;
+    is_consumer_name(consumer).then_some(consumer)
+}
+
+/// What a consumer may be called: part of a file name on every file system, and of no other file.
+fn is_consumer_name(name: &str) -> bool {
+    let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    (1..=CONSUMER_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
+}
+
+/// Refuses names that a consumer may not have.
+pub(crate) fn check_consumer_name(name: &str) -> Result<()> {
+    if is_consumer_name(name) {
+        return Ok(());
+    }
+    let message = "name of a consumer";
+    let expected = "1 to 64 of the letters a to z, digits, hyphens and underscores";
+    Err(Error::new(ErrorKind::InvalidArgument, message).expected(expected, format!("{name:?}")))
+}
+
 /// What a file of a graph directory is, told by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -38,6 +69,8 @@ pub(crate) enum FileKind {
     Image(u64),
     /// A log segment that begins with this sequence number.
     Log(u64),
+    /// The position of a consumer.
+    Consumer,
     /// Something unfinished that nothing refers to.
     Temporary,
     /// The advisory lock.
@@ -48,7 +81,8 @@ pub(crate) enum FileKind {
 
 /// Whether a file under this name with `.tmp` behind it is an unfinished one of ours.
 fn is_name_of_ours(name: &str) -> bool {
-    let finished = matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));
+    let finished =
+        matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_) | FileKind::Consumer);
     finished || name.starts_with("spill-")
 }
 
@@ -63,6 +97,8 @@ pub(crate) fn file_kind(name: &str) -> FileKind {
         FileKind::Image(sequence)
     } else if let Some(sequence) = number("log-", ".fgl") {
         FileKind::Log(sequence)
+    } else if consumer_of_file(name).is_some() {
+        FileKind::Consumer
     } else if name.strip_suffix(".tmp").is_some_and(is_name_of_ours) {
         FileKind::Temporary
     } else if name == LOCK_FILE_NAME {
@@ -359,6 +395,16 @@ mod tests {
     }
 
     #[test]
+    fn names_of_consumers_are_checked() {
+        for good in ["a", "web-hooks_2", &"x".repeat(64)] {
+            assert!(check_consumer_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "a b", "../up", "a.b", "\u{e9}", &"x".repeat(65)] {
+            assert!(check_consumer_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn file_names_tell_what_they_hold() {
         assert_eq!(file_kind(&image_file_name(255)), FileKind::Image(255));
         assert_eq!(file_kind(&log_file_name(1)), FileKind::Log(1));
@@ -366,6 +412,11 @@ mod tests {
         assert_eq!(file_kind("image-00000000000000FF.fgi"), FileKind::Foreign);
         assert_eq!(file_kind(&format!("{}.tmp", log_file_name(1))), FileKind::Temporary);
         assert_eq!(file_kind("spill-following-0.tmp"), FileKind::Temporary);
+        assert_eq!(file_kind(&consumer_file_name("web-hooks_2")), FileKind::Consumer);
+        assert_eq!(consumer_of_file(&consumer_file_name("web-hooks_2")), Some("web-hooks_2"));
+        assert_eq!(file_kind(&format!("{}.tmp", consumer_file_name("a"))), FileKind::Temporary);
+        assert_eq!(file_kind("consumer-.fgc"), FileKind::Foreign);
+        assert_eq!(file_kind("consumer-A.fgc"), FileKind::Foreign);
         assert_eq!(file_kind("thesis.tmp"), FileKind::Foreign);
         assert_eq!(file_kind("notes.txt"), FileKind::Foreign);
     }

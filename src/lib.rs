@@ -45,6 +45,8 @@
 //!   [`FollowGraph::known_followers`] answer for many accounts at one moment.
 //! * [`FollowGraph::followers`], [`FollowGraph::following`] and [`FollowGraph::mutuals`] give
 //!   lists by [`Page`].
+//! * [`FollowGraph::changes`] hands out the committed changes in order and waits for more;
+//!   [`FollowGraph::consumer`] does so under a name, from a position that outlives the process.
 //! * [`FollowGraph::bulk_load`] takes a whole edge list into an empty graph.
 //! * [`FollowGraph::checkpoint`], [`FollowGraph::verify`], [`FollowGraph::backup`] and
 //!   [`FollowGraph::stats`] look after it, while reads and writes go on.
@@ -97,6 +99,7 @@
 mod accounts;
 mod adjacency;
 mod chunks;
+mod consumers;
 mod edge_sorter;
 mod engine;
 mod error;
@@ -114,14 +117,17 @@ mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+mod walk;
 #[cfg(feature = "wire")]
 pub mod wire;
 mod workers;
 
-pub use engine::{BulkLoad, BulkReport, Clock, Durability, FollowGraph, Mutation, Options};
+pub use engine::{
+    BulkLoad, BulkReport, Changes, Clock, Consumer, Durability, FollowGraph, Mutation, Options,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use types::{
-    AccountId, CheckpointReport, Counts, KnownFollowers, Outcome, Recovery, Relation, Stats,
-    Verification,
+    AccountId, Change, CheckpointReport, Commit, Counts, KnownFollowers, Outcome, Recovery,
+    Relation, Stats, Verification,
 };

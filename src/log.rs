@@ -108,6 +108,17 @@ impl Frame<'_> {
     }
 }
 
+/// Where the log ends: the place behind a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    /// The sequence number of that frame.
+    pub(crate) sequence: u64,
+    /// The first sequence number of the segment it lies in; no earlier segment is written to.
+    pub(crate) first_sequence: u64,
+    /// Where in that segment it ends. What lies below is never written again.
+    pub(crate) end_bytes: u64,
+}
+
 /// The length of a frame with header and padding.
 pub(crate) fn frame_bytes(payload_bytes: usize) -> usize {
     (FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(FRAME_ALIGNMENT)

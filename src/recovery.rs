@@ -69,6 +69,29 @@ pub(crate) fn decide(sight: Sight) -> Row {
     }
 }
 
+/// The header of a segment's bytes. Row H: it must agree with its name, its graph and its length.
+pub(crate) fn check_segment(
+    bytes: &[u8],
+    first_sequence: u64,
+    graph_id: [u8; 16],
+) -> Result<SegmentHeader> {
+    let header = SegmentHeader::decode(bytes)?;
+    if header.graph_id != graph_id {
+        let message = "the log segment belongs to another graph; move it away";
+        return Err(Error::corrupt(message).at_offset(16));
+    }
+    if header.first_sequence != first_sequence {
+        return Err(Error::corrupt("the log segment begins elsewhere than its name says")
+            .at_offset(32)
+            .expected(first_sequence, header.first_sequence));
+    }
+    if (bytes.len() as u64) > header.segment_bytes {
+        return Err(Error::corrupt("the log segment is longer than its header says")
+            .expected(header.segment_bytes, bytes.len()));
+    }
+    Ok(header)
+}
+
 /// A segment found in the directory, mapped and with its header checked.
 pub(crate) struct SegmentView {
     /// Its header.
@@ -80,8 +103,8 @@ pub(crate) struct SegmentView {
 }
 
 impl SegmentView {
-    /// Maps the first `len_bytes` of the segment that begins with `first_sequence`. Row H: its
-    /// header must agree with its name and its graph.
+    /// Maps the first `len_bytes` of the segment that begins with `first_sequence`, and checks its
+    /// header.
     pub(crate) fn open(
         storage: &dyn Storage,
         first_sequence: u64,
@@ -89,24 +112,9 @@ impl SegmentView {
         graph_id: [u8; 16],
     ) -> Result<SegmentView> {
         let name = log_file_name(first_sequence);
-        let path = storage.path(&name);
         let bytes = storage.map(&name, len_bytes)?;
-        let header = SegmentHeader::decode(&bytes).map_err(|error| error.at_path(&path))?;
-        if header.graph_id != graph_id {
-            let message = "the log segment belongs to another graph; move it away";
-            return Err(Error::corrupt(message).at_path(&path).at_offset(16));
-        }
-        if header.first_sequence != first_sequence {
-            return Err(Error::corrupt("the log segment begins elsewhere than its name says")
-                .at_path(&path)
-                .at_offset(32)
-                .expected(first_sequence, header.first_sequence));
-        }
-        if (bytes.len() as u64) > header.segment_bytes {
-            return Err(Error::corrupt("the log segment is longer than its header says")
-                .at_path(&path)
-                .expected(header.segment_bytes, bytes.len()));
-        }
+        let header = check_segment(&bytes, first_sequence, graph_id)
+            .map_err(|error| error.at_path(&storage.path(&name)))?;
         let written_bytes = storage.written_bytes(&name)?;
         Ok(SegmentView { header, bytes, written_bytes })
     }

@@ -28,7 +28,11 @@ pub(crate) trait Storage: Send + Sync {
     /// Names and lengths in bytes of all files, in no order.
     fn list(&self) -> Result<Vec<(String, u64)>>;
     /// The first `len_bytes` bytes of a file (or all there are), read-only.
-    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes>;
+    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+        self.map_range(name, 0, len_bytes)
+    }
+    /// `len_bytes` bytes of a file from an offset on (or all there are), read-only.
+    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes>;
     /// From where on a file was never written, so that it reads as zeros. May say too much.
     fn written_bytes(&self, _name: &str) -> Result<u64> {
         Ok(u64::MAX)
@@ -291,7 +295,8 @@ fn check_directory(directory: &Path, create: bool) -> Result<()> {
         match file_kind(&name) {
             FileKind::Image(_) | FileKind::Log(_) => return Ok(()),
             FileKind::Temporary | FileKind::Lock => {}
-            FileKind::Foreign => other = Some(name),
+            // A position without its graph: another graph in its place would not be what it means.
+            FileKind::Consumer | FileKind::Foreign => other = Some(name),
         }
     }
     let message = match other {
@@ -336,18 +341,21 @@ impl Storage for DirectoryStorage {
         Ok(files)
     }
 
-    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
         let (file, file_bytes) = self.open_existing(name, false)?;
-        let len_bytes = len_bytes.min(file_bytes);
+        let len_bytes = len_bytes.min(file_bytes.saturating_sub(offset_bytes));
         if len_bytes == 0 {
             return Ok(Bytes::Owned(Arc::new(Vec::new())));
         }
+        let mut options = MmapOptions::new();
+        options.offset(offset_bytes).len(len_bytes as usize);
         #[expect(unsafe_code, reason = "mapping a file is how an image is read")]
         // SAFETY: images and spill files are never written after they got their name, and log
-        // segments are mapped only below the last whole frame, where nothing changes. The
-        // directory lock keeps other writers of this crate out; other programs are warned off in
-        // the module documentation. Every reader of these bytes treats them as untrusted.
-        let map = unsafe { MmapOptions::new().len(len_bytes as usize).map(&file) }
+        // segments are mapped only below the last whole frame, where nothing changes, or after the
+        // last one was written to them. The directory lock keeps other writers of this crate out;
+        // other programs are warned off in the module documentation. Every reader of these bytes
+        // treats them as untrusted.
+        let map = unsafe { options.map(&file) }
             .map_err(|source| Error::io("map", &self.path(name), &source))?;
         Ok(Bytes::Mapped(Arc::new(map)))
     }
@@ -529,11 +537,12 @@ impl Storage for MemoryStorage {
         Ok(files.iter().map(|(name, file)| (name.clone(), file.lock().len() as u64)).collect())
     }
 
-    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
+    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
         let file = self.file(name)?;
         let bytes = file.lock();
-        let len_bytes = bytes.len().min(usize::try_from(len_bytes).unwrap_or(usize::MAX));
-        Ok(Bytes::Owned(Arc::new(bytes[..len_bytes].to_vec())))
+        let within = |place: u64| bytes.len().min(usize::try_from(place).unwrap_or(usize::MAX));
+        let range = within(offset_bytes)..within(offset_bytes.saturating_add(len_bytes));
+        Ok(Bytes::Owned(Arc::new(bytes[range].to_vec())))
     }
 
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {

@@ -3,20 +3,23 @@
 //! There is no manifest. File names say what files cover, and renaming a finished file, then
 //! syncing the directory, is the commit of every change to the set of files. The newest image and
 //! the segments behind it are the graph. The image before it and its segments are kept until the
-//! next checkpoint is durable, so that one lost image is no lost graph.
+//! next checkpoint is durable, so that one lost image is no lost graph. Older segments are kept
+//! only for the consumers of the log, up to a bound, and nothing here reads them.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, Identity, file_kind, image_file_name, log_file_name};
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
-use crate::log::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
+use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
 use crate::recovery::{LogPlace, SegmentView, replay};
 use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
 use crate::sync::GroupSync;
 use crate::types::Recovery;
 use crate::workers::processor_count;
 use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A segment and how much of it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +35,23 @@ pub(crate) struct Store {
     storage: Arc<dyn Storage>,
     identity: Identity,
     segment_bytes: u64,
-    /// All but the last are sealed; the last one's `used_bytes` is with the writer.
+    /// All but the last are sealed; the last one's `used_bytes` is with the writer. Of those from
+    /// before the current image when the graph was opened only begin and disk space are known.
     segments: Vec<SegmentExtent>,
     active: SegmentWriter,
     /// The sequence numbers of the images, ascending. The last one is current.
     images: Vec<u64>,
+    /// Shared with those who walk the log: every frame behind this sequence number is there.
+    log_start: Arc<AtomicU64>,
+}
+
+/// What the log is kept for beyond the images.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    /// The frames behind this sequence number are asked for.
+    pub(crate) sequence: u64,
+    /// So much disk space may be taken by segments that are kept for nothing else.
+    pub(crate) bytes_max: u64,
 }
 
 /// The files of a directory that are ours, sorted by what they cover.
@@ -44,16 +59,23 @@ pub(crate) struct Store {
 struct Listing {
     images: Vec<u64>,
     segments: Vec<u64>,
+    /// The length of each segment.
+    segment_bytes: BTreeMap<u64, u64>,
+    consumers: Vec<String>,
     temporary: Vec<String>,
     foreign: Vec<String>,
 }
 
 fn list(storage: &dyn Storage) -> Result<Listing> {
     let mut listing = Listing::default();
-    for (name, _) in storage.list()? {
+    for (name, len_bytes) in storage.list()? {
         match file_kind(&name) {
             FileKind::Image(sequence) => listing.images.push(sequence),
-            FileKind::Log(first_sequence) => listing.segments.push(first_sequence),
+            FileKind::Log(first_sequence) => {
+                listing.segments.push(first_sequence);
+                listing.segment_bytes.insert(first_sequence, len_bytes);
+            }
+            FileKind::Consumer => listing.consumers.push(name),
             FileKind::Temporary => listing.temporary.push(name),
             FileKind::Lock => {}
             FileKind::Foreign => listing.foreign.push(name),
@@ -104,8 +126,8 @@ impl Store {
         let older = listing.segments[..kept].iter().map(|&first_sequence| SegmentExtent {
             first_sequence,
             previous_frame_count: 0,
-            used_bytes: 0,
-            allocated_bytes: 0,
+            used_bytes: listing.segment_bytes[&first_sequence],
+            allocated_bytes: listing.segment_bytes[&first_sequence],
         });
         let current = headers[..=end.segment].iter().map(|header| SegmentExtent {
             first_sequence: header.first_sequence,
@@ -113,15 +135,28 @@ impl Store {
             used_bytes: header.segment_bytes,
             allocated_bytes: header.segment_bytes,
         });
-        let segments = older.chain(current).collect();
+        let segments: Vec<SegmentExtent> = older.chain(current).collect();
         let images = listing.images;
-        let store = Store { storage, identity, segment_bytes, segments, active, images };
+        let log_start = Arc::new(AtomicU64::new(segments[0].first_sequence - 1));
+        let store = Store { storage, identity, segment_bytes, segments, active, images, log_start };
         Ok(Opened { store, graph, recovery, closed: end.closed })
     }
 
     /// The graph's id and key.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// Where the log begins, to follow without a lock: every frame behind this sequence number is
+    /// there. It is moved on before a segment goes.
+    pub(crate) fn log_start(&self) -> Arc<AtomicU64> {
+        self.log_start.clone()
+    }
+
+    /// Where the log ends, its last frame being `sequence`.
+    pub(crate) fn log_end(&self, sequence: u64) -> LogEnd {
+        let (first_sequence, end_bytes) = (self.active.first_sequence(), self.active.used_bytes());
+        LogEnd { sequence, first_sequence, end_bytes }
     }
 
     /// The sequence number the current image covers.
@@ -233,8 +268,13 @@ impl Store {
     }
 
     /// Makes a published image the current one, and removes what neither it nor the image before
-    /// it needs. `keep_previous` is false where the image before holds nothing.
-    pub(crate) fn adopt(&mut self, image_sequence: u64, keep_previous: bool) -> Result<()> {
+    /// it needs, nor the hold. `keep_previous` is false where the image before holds nothing.
+    pub(crate) fn adopt(
+        &mut self,
+        image_sequence: u64,
+        keep_previous: bool,
+        hold: Option<Hold>,
+    ) -> Result<()> {
         let previous = self.image_sequence();
         let oldest = if keep_previous { previous } else { image_sequence };
         self.images.push(image_sequence);
@@ -244,13 +284,38 @@ impl Store {
         for image in retired {
             self.storage.remove(&image_file_name(image))?;
         }
-        let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
-        let retired = segments_behind(&firsts, oldest);
-        for first_sequence in &firsts[..retired] {
-            self.storage.remove(&log_file_name(*first_sequence))?;
-        }
-        self.segments.drain(..retired);
+        self.remove_unneeded(hold)?;
         self.storage.sync_directory()
+    }
+
+    /// Removes the segments that were held and are no longer.
+    pub(crate) fn release(&mut self, hold: Option<Hold>) -> Result<()> {
+        if self.remove_unneeded(hold)? { self.storage.sync_directory() } else { Ok(()) }
+    }
+
+    /// Removes the segments that neither an image nor the hold needs, the oldest first, and says
+    /// whether there were any. Beyond the bound of the hold the oldest go all the same.
+    fn remove_unneeded(&mut self, hold: Option<Hold>) -> Result<bool> {
+        let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
+        let behind_images = segments_behind(&firsts, self.images[0]);
+        let mut count = behind_images;
+        if let Some(hold) = hold {
+            count = count.min(segments_behind(&firsts, hold.sequence));
+            let held = &self.segments[count..behind_images];
+            let mut held_bytes: u64 = held.iter().map(|extent| extent.allocated_bytes).sum();
+            while held_bytes > hold.bytes_max {
+                held_bytes -= self.segments[count].allocated_bytes;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.log_start.fetch_max(firsts[count] - 1, Ordering::AcqRel);
+        }
+        for first_sequence in &firsts[..count] {
+            self.storage.remove(&log_file_name(*first_sequence))?;
+            self.segments.remove(0);
+        }
+        Ok(count > 0)
     }
 }
 
@@ -356,7 +421,8 @@ pub(crate) fn write_copy(
     segment_bytes: u64,
 ) -> Result<ImageHeader> {
     let listing = list(storage)?;
-    let occupied = [&listing.foreign, &listing.temporary].iter().any(|names| !names.is_empty())
+    let others = [&listing.foreign, &listing.temporary, &listing.consumers];
+    let occupied = others.iter().any(|names| !names.is_empty())
         || !listing.images.is_empty()
         || !listing.segments.is_empty();
     if occupied {

@@ -4,6 +4,7 @@
 //! because the kernel may have dropped the dirty pages and would report success over lost data.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::LogEnd;
 use crate::storage::LogSync;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 /// Knows what is written and what is on disk.
 pub(crate) struct GroupSync {
     state: Mutex<SyncState>,
+    /// A sync is over, or the graph is closed.
     finished: Condvar,
     /// A copy of the state's, for the frames that carry it.
     durable: AtomicU64,
@@ -20,25 +22,40 @@ pub(crate) struct GroupSync {
     sync_nanoseconds: AtomicU64,
 }
 
+/// Until when somebody waits: for ever where the clock does not go so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// So long from now.
+    pub(crate) fn after(timeout: Duration) -> Deadline {
+        Deadline(Instant::now().checked_add(timeout))
+    }
+}
+
 struct SyncState {
-    written: u64,
-    durable: u64,
+    written: LogEnd,
+    durable: LogEnd,
     syncing: bool,
+    /// Whether the graph is closed to those who read its log.
+    closed: bool,
     /// Segments with frames that may not be on disk, oldest first; the last one is being written.
     dirty: Vec<Arc<dyn LogSync>>,
     failure: Option<Error>,
 }
 
 impl GroupSync {
-    /// Begins with a log that is on disk up to `durable`, and the segments that may not be, the
-    /// one that is written next last.
-    pub(crate) fn new(durable: u64, dirty: Vec<Arc<dyn LogSync>>) -> GroupSync {
+    /// Begins with a log that ends at `written` and is on disk up to `durable`, and the segments
+    /// that may not be, the one that is written next last.
+    pub(crate) fn new(durable: u64, written: LogEnd, dirty: Vec<Arc<dyn LogSync>>) -> GroupSync {
         assert!(!dirty.is_empty(), "there is an active segment");
         GroupSync {
             state: Mutex::new(SyncState {
-                written: durable,
-                durable,
+                written,
+                // Where the two differ nobody reads up to there before the first sync.
+                durable: LogEnd { sequence: durable, ..written },
                 syncing: false,
+                closed: false,
                 dirty,
                 failure: None,
             }),
@@ -49,9 +66,9 @@ impl GroupSync {
         }
     }
 
-    /// Frame `sequence` was written. Called in the order of the sequence numbers.
-    pub(crate) fn wrote(&self, sequence: u64) {
-        self.state.lock().written = sequence;
+    /// The log was written up to there. Called in the order of the sequence numbers.
+    pub(crate) fn wrote(&self, end: LogEnd) {
+        self.state.lock().written = end;
     }
 
     /// From now on frames go to another segment.
@@ -90,7 +107,7 @@ impl GroupSync {
     pub(crate) fn wait_for(&self, sequence: u64) -> Result<()> {
         let mut state = self.state.lock();
         loop {
-            if state.durable >= sequence {
+            if state.durable.sequence >= sequence {
                 return Ok(());
             }
             if let Some(failure) = &state.failure {
@@ -114,7 +131,7 @@ impl GroupSync {
             match outcome {
                 Ok(()) => {
                     state.durable = target;
-                    self.durable.store(target, Ordering::Release);
+                    self.durable.store(target.sequence, Ordering::Release);
                     // The last of these may still be written to; those before it are done.
                     state.dirty.drain(..segments.len() - 1);
                 }
@@ -126,8 +143,39 @@ impl GroupSync {
 
     /// Waits until everything written so far is on disk.
     pub(crate) fn wait_for_all(&self) -> Result<()> {
-        let written = self.state.lock().written;
+        let written = self.state.lock().written.sequence;
         self.wait_for(written)
+    }
+
+    /// Waits until frames behind `sequence` are on disk, without making anybody write them there,
+    /// and says how far the log is. `None` when it is not so by the deadline; an error once the
+    /// graph is closed.
+    pub(crate) fn wait_beyond(&self, sequence: u64, deadline: Deadline) -> Result<Option<LogEnd>> {
+        let mut state = self.state.lock();
+        let mut is_over = false;
+        loop {
+            if state.closed {
+                return Err(Error::bare(ErrorKind::Closed));
+            }
+            if state.durable.sequence > sequence {
+                return Ok(Some(state.durable));
+            }
+            if is_over {
+                return Ok(None);
+            }
+            match deadline.0 {
+                Some(deadline) => {
+                    is_over = self.finished.wait_until(&mut state, deadline).timed_out();
+                }
+                None => self.finished.wait(&mut state),
+            }
+        }
+    }
+
+    /// Ends [`wait_beyond`](GroupSync::wait_beyond), now and from now on.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.finished.notify_all();
     }
 }
 
@@ -140,9 +188,9 @@ const GATHER_ROUNDS_MAX: u32 = 16;
 /// yield, which is nothing beside a sync.
 fn gather(state: &mut MutexGuard<'_, SyncState>) {
     for _ in 0..GATHER_ROUNDS_MAX {
-        let written = state.written;
+        let written = state.written.sequence;
         MutexGuard::unlocked(state, std::thread::yield_now);
-        if state.written == written {
+        if state.written.sequence == written {
             return;
         }
     }
@@ -173,13 +221,17 @@ mod tests {
         }
     }
 
+    fn end(sequence: u64) -> LogEnd {
+        LogEnd { sequence, first_sequence: 1, end_bytes: 64 + 40 * sequence }
+    }
+
     #[test]
     fn a_sync_covers_everything_written_before_it() {
-        let sync = GroupSync::new(0, vec![Arc::new(Disk::default())]);
-        sync.wrote(1);
-        sync.wrote(2);
+        let sync = GroupSync::new(0, end(0), vec![Arc::new(Disk::default())]);
+        sync.wrote(end(1));
+        sync.wrote(end(2));
         sync.rotated(Arc::new(Disk::default()));
-        sync.wrote(3);
+        sync.wrote(end(3));
         sync.wait_for(1).expect("the disk works");
         assert_eq!((sync.durable(), sync.sync_count()), (3, 1));
         sync.wait_for(3).expect("it is durable already");
@@ -189,11 +241,11 @@ mod tests {
     #[test]
     fn a_failed_sync_latches() {
         let disk = Arc::new(Disk::default());
-        let sync = GroupSync::new(0, vec![disk.clone()]);
-        sync.wrote(1);
+        let sync = GroupSync::new(0, end(0), vec![disk.clone()]);
+        sync.wrote(end(1));
         sync.wait_for(1).expect("the disk works");
         disk.fails.store(true, Ordering::Relaxed);
-        sync.wrote(2);
+        sync.wrote(end(2));
         assert_eq!(sync.wait_for(2).unwrap_err().kind(), ErrorKind::Latched);
         disk.fails.store(false, Ordering::Relaxed);
         let again = sync.wait_for(2).unwrap_err();
@@ -201,5 +253,25 @@ mod tests {
         assert!(again.to_string().contains("the disk is gone"));
         sync.wait_for(1).expect("what was durable stays durable");
         assert_eq!(sync.durable(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_more_is_told_what_is_durable_and_nothing_else() {
+        let sync = GroupSync::new(0, end(0), vec![Arc::new(Disk::default())]);
+        let now = || Deadline::after(Duration::ZERO);
+        let never = Deadline(None);
+        sync.wrote(end(1));
+        assert_eq!(sync.wait_beyond(0, now()).expect("it is open"), None);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| sync.wait_beyond(0, never));
+            sync.wait_for_all().expect("the disk works");
+            sync.wrote(end(2));
+            assert_eq!(waiting.join().expect("no panic").expect("it is open"), Some(end(1)));
+            let waiting = scope.spawn(|| sync.wait_beyond(1, never));
+            sync.close();
+            let closed = waiting.join().expect("no panic").unwrap_err();
+            assert_eq!(closed.kind(), ErrorKind::Closed);
+        });
+        assert_eq!(sync.wait_beyond(0, now()).unwrap_err().kind(), ErrorKind::Closed);
     }
 }

@@ -60,6 +60,62 @@ pub struct KnownFollowers {
     pub first: Vec<String>,
 }
 
+/// What one commit changed, as [`Changes`](crate::Changes) and [`Consumer`](crate::Consumer) hand
+/// it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its sequence number, greater than that of every commit before it.
+    pub sequence: u64,
+    /// The source position it stored, if it did: see
+    /// [`apply_from_source`](crate::FollowGraph::apply_from_source).
+    pub source_position: Option<u64>,
+    /// What changed, in order. Empty when only the source position did.
+    pub changes: Vec<Change>,
+}
+
+/// One change of a [`Commit`].
+///
+/// Accounts are named by id. [`account_name`](crate::FollowGraph::account_name) has the name of one
+/// that still exists when it is asked, which is later than the change. An id is never given again,
+/// so who needs the names of removed accounts keeps those that `AccountAdded` brings.
+///
+/// Applied in order to a graph as it was before, changes give the graph as it was after: the same
+/// accounts, follows and times.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An account began to exist.
+    AccountAdded {
+        /// Its id, one more than the last one given.
+        account: AccountId,
+        /// Its name.
+        name: String,
+        /// Whether its sets are kept by another node.
+        foreign: bool,
+    },
+    /// An account went, with every follow from it and to it. Those have no changes of their own.
+    AccountRemoved {
+        /// Its id.
+        account: AccountId,
+    },
+    /// An account began to follow another.
+    Followed {
+        /// Who follows.
+        follower: AccountId,
+        /// Who is followed.
+        followed: AccountId,
+        /// Since when, in Unix seconds; 0: not known.
+        at: u32,
+    },
+    /// An account no longer follows another.
+    Unfollowed {
+        /// Who followed.
+        follower: AccountId,
+        /// Who was followed.
+        followed: AccountId,
+    },
+}
+
 /// What a checkpoint did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointReport {

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
 use crate::image::Totals;
 use crate::storage::{DirectoryStorage, Discard, give_back_freed_memory};
-use crate::store::{Follower, SegmentExtent, publish, used_bytes, write_copy};
+use crate::store::{Follower, Hold, SegmentExtent, publish, used_bytes, write_copy};
 use crate::types::{CheckpointReport, Stats, Verification};
 use std::path::Path;
 
@@ -27,8 +27,8 @@ struct Moment {
 }
 
 impl FollowGraph {
-    /// Writes the whole graph as a new image, recounted, and retires the log before it. Readers
-    /// and writers go on meanwhile.
+    /// Writes the whole graph as a new image, recounted, and retires the log before it, as far as
+    /// no [`consumer`](FollowGraph::consumer) has it kept. Readers and writers go on meanwhile.
     ///
     /// Cost: reads and writes the whole graph, in memory that grows with the accounts, not with
     /// the follows.
@@ -188,6 +188,7 @@ impl Shared {
             let mut commit = self.commit.lock();
             self.refuse_if_latched(&commit)?;
             if let Some(report) = self.nothing_new() {
+                commit.store.release(self.hold())?;
                 return Ok(report);
             }
             let next_sequence = commit.sequence + 1;
@@ -261,6 +262,10 @@ impl Shared {
         Ok(())
     }
 
+    fn hold(&self) -> Option<Hold> {
+        self.consumers.hold(self.options.retained_log_bytes)
+    }
+
     /// Says that the live graph rests on another image now.
     pub(super) fn adopt(
         &self,
@@ -268,7 +273,9 @@ impl Shared {
         image_sequence: u64,
         keep_previous: bool,
     ) -> Result<()> {
-        let retired = commit.store.adopt(image_sequence, keep_previous);
+        // What a bulk load replaced is no part of its graph, so nobody can go on from there.
+        let hold = self.hold().filter(|_| keep_previous);
+        let retired = commit.store.adopt(image_sequence, keep_previous, hold);
         commit.log_bytes = used_bytes(&commit.store.extents());
         let step = self.options.checkpoint_log_bytes.unwrap_or(u64::MAX);
         commit.checkpoint_due_bytes = commit.log_bytes.saturating_add(step);

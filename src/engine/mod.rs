@@ -1,13 +1,16 @@
 //! The public handle: options, the locks, the commit.
 //!
 //! **Lock order**: checkpoint lock, commit lock, state lock, sync lock; each may be taken without
-//! those before it, never against the order. The commit lock makes writers take turns. The state
-//! lock is held alone only while records are applied in memory, never while a disk is waited for,
-//! so readers never wait for a disk, and hardly ever for a writer.
+//! those before it, never against the order. The locks of consumers are taken before the commit
+//! lock, and no writer takes them. The commit lock makes writers take turns. The state lock is held
+//! alone only while records are applied in memory, never while a disk is waited for, so readers
+//! never wait for a disk, and hardly ever for a writer.
 
 mod background;
 mod bulk;
 mod care;
+mod consumers;
+mod feed;
 mod mutation;
 mod options;
 mod reads;
@@ -16,6 +19,8 @@ mod state;
 mod tests;
 
 pub use bulk::{BulkLoad, BulkReport};
+pub use consumers::Consumer;
+pub use feed::Changes;
 pub use mutation::Mutation;
 pub use options::{Clock, Durability, Options};
 
@@ -27,6 +32,8 @@ use crate::store::{Opened, Store};
 use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
 use background::Background;
+use consumers::Consumers;
+use feed::Feed;
 use mutation::Editor;
 use parking_lot::Mutex;
 use state::State;
@@ -37,7 +44,8 @@ use std::sync::atomic::AtomicBool;
 /// A follow graph, open for reading and writing.
 ///
 /// Share it between threads in an [`Arc`]: every method takes `&self`. One process at a time has a
-/// directory open. Dropping the handle waits until everything committed is on disk.
+/// directory open. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it,
+/// and waits until everything committed is on disk.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
@@ -64,7 +72,9 @@ struct Shared {
     checkpoint: Mutex<()>,
     commit: Mutex<Commit>,
     state: State,
-    sync: GroupSync,
+    sync: Arc<GroupSync>,
+    feed: Arc<Feed>,
+    consumers: Arc<Consumers>,
     signal: background::Signal,
     bulk_loading: AtomicBool,
     recovery: Recovery,
@@ -121,15 +131,22 @@ impl FollowGraph {
             frame: Vec::new(),
             store,
         };
+        // What was replayed may be in the page cache only. After an orderly close that can be no
+        // more than the frame that says so.
+        let sequence = position.sequence;
+        let durable = if closed { sequence - 1 } else { commit.store.image_sequence() };
+        let end = commit.store.log_end(sequence);
+        let sync = Arc::new(GroupSync::new(durable, end, commit.store.syncers()?));
+        sync.wait_for_all()?;
+        let graph_id = commit.store.identity().graph_id;
+        let consumers = Consumers::load(storage.as_ref(), graph_id, sequence)?;
+        let feed = Feed::new(graph_id, storage.clone(), sync.clone(), commit.store.log_start());
         let shared = Arc::new(Shared {
             storage,
             checkpoint: Mutex::new(()),
-            // What was replayed may be in the page cache only. After an orderly close that can be
-            // no more than the frame that says so.
-            sync: GroupSync::new(
-                if closed { position.sequence - 1 } else { commit.store.image_sequence() },
-                commit.store.syncers()?,
-            ),
+            sync,
+            feed: Arc::new(feed),
+            consumers: Arc::new(consumers),
             commit: Mutex::new(commit),
             state: State::new(graph),
             signal: background::Signal::default(),
@@ -137,8 +154,6 @@ impl FollowGraph {
             recovery,
             options,
         });
-        shared.sync.wrote(position.sequence);
-        shared.sync.wait_for_all()?;
         let background = Background::start(&shared)?;
         Ok(FollowGraph { shared, background })
     }
@@ -384,6 +399,7 @@ impl FollowGraph {
 
 impl Drop for FollowGraph {
     fn drop(&mut self) {
+        self.shared.feed.close();
         self.background.stop(&self.shared.signal);
         self.shared.close();
     }
@@ -476,7 +492,7 @@ impl Shared {
         commit.sequence = sequence;
         commit.closed = durable_sequence >= sequence;
         commit.log_bytes += commit.frame.len() as u64;
-        self.sync.wrote(sequence);
+        self.sync.wrote(commit.store.log_end(sequence));
     }
 
     fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {

@@ -46,6 +46,7 @@ pub struct Options {
     pub(crate) create_missing_accounts: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) checkpoint_log_bytes: Option<u64>,
+    pub(crate) retained_log_bytes: u64,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
@@ -63,6 +64,7 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 32;
 const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 const SEGMENT_BYTES_IN_MEMORY: u64 = 4 * 1024 * 1024;
 const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+const RETAINED_LOG_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 
 impl Default for Options {
     fn default() -> Options {
@@ -79,6 +81,7 @@ impl Options {
             create_missing_accounts: false,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_log_bytes: Some(CHECKPOINT_LOG_BYTES_DEFAULT),
+            retained_log_bytes: RETAINED_LOG_BYTES_DEFAULT,
             limits: Limits { following: u32::MAX, followers: u32::MAX, mutual: u32::MAX },
             clock: Arc::new(system_clock),
         }
@@ -118,6 +121,17 @@ impl Options {
     #[must_use]
     pub fn checkpoint_log_bytes(mut self, bytes: Option<u64>) -> Options {
         self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// How much disk space the log segments may take that are kept for a
+    /// [`consumer`](FollowGraph::consumer) alone. Beyond it the oldest go, and a consumer that had
+    /// not come so far is told with [`PositionLost`](ErrorKind::PositionLost). A segment counts
+    /// as a whole: [`segment_bytes`](Options::segment_bytes), however little of it is in use.
+    /// Default: 1 GiB.
+    #[must_use]
+    pub fn retained_log_bytes(mut self, bytes: u64) -> Options {
+        self.retained_log_bytes = bytes;
         self
     }
 

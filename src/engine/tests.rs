@@ -29,8 +29,8 @@ impl Storage for FailingStorage {
     fn list(&self) -> Result<Vec<(String, u64)>> {
         self.memory.list()
     }
-    fn map(&self, name: &str, len_bytes: u64) -> Result<Bytes> {
-        self.memory.map(name, len_bytes)
+    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
+        self.memory.map_range(name, offset_bytes, len_bytes)
     }
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
         self.memory.map_private(name, offset_bytes, len_bytes)
@@ -198,4 +198,44 @@ fn a_panic_inside_a_commit_latches() {
     assert!(std::panic::catch_unwind(panicking).is_err());
     assert_eq!(graph.follow("bob", "alice").unwrap_err().kind(), ErrorKind::Latched);
     assert_eq!(graph.counts("bob").expect("reads go on").followers, 1);
+}
+
+#[test]
+fn what_a_failed_sync_left_in_the_log_is_handed_out_to_nobody() {
+    let storage = FailingStorage::default();
+    let graph = open(&storage);
+    let mut consumer = graph.consumer("sender").expect("the disk works");
+    pair(&graph);
+    storage.syncs_fail.store(true, Ordering::Relaxed);
+    assert!(graph.follow("bob", "alice").is_err());
+    let now = std::time::Duration::ZERO;
+    for sequence in 1..=3 {
+        let commit = consumer.next(now).expect("it was acknowledged").expect("it is there");
+        assert_eq!(commit.sequence, sequence);
+    }
+    assert_eq!(consumer.next(now).expect("it may come yet"), None);
+    assert_eq!(graph.consumer("new").map(|_| ()).unwrap_err().kind(), ErrorKind::Latched);
+    assert_eq!(graph.consumers(), [("sender".to_owned(), 0)]);
+}
+
+#[test]
+fn a_position_that_cannot_be_written_stays_what_it_was() {
+    let storage = FailingStorage::default();
+    let graph = open(&storage);
+    let mut consumer = graph.consumer("sender").expect("the disk works");
+    pair(&graph);
+    storage.images_fail.store(true, Ordering::Relaxed);
+    assert_eq!(consumer.acknowledge(2).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(consumer.position(), 0);
+    assert_eq!(graph.consumer("new").map(|_| ()).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(graph.consumers(), [("sender".to_owned(), 0)]);
+    assert!(!storage.file_kinds().contains(&FileKind::Temporary));
+    graph.follow("bob", "alice").expect("writers are not concerned");
+
+    storage.images_fail.store(false, Ordering::Relaxed);
+    consumer.acknowledge(2).expect("the disk works again");
+    let commit = consumer.next(std::time::Duration::ZERO).expect("it is there").expect("a commit");
+    assert_eq!(commit.sequence, 3, "what was acknowledged is not handed out");
+    drop(graph);
+    assert_eq!(open(&storage).consumers(), [("sender".to_owned(), 2)]);
 }

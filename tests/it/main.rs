@@ -7,6 +7,7 @@ mod cli;
 mod concurrent;
 mod damage;
 mod faults;
+mod feed;
 mod import;
 mod kill;
 mod large;

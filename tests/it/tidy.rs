@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 7] = [
     &["types", "chunks", "workers"],
     &["format", "storage", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
-    &["recovery", "store", "sync"],
+    &["recovery", "store", "sync", "walk", "consumers"],
     &["engine"],
     &["testing", "wire", "server", "cli", "cluster"],
 ];
