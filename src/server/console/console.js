@@ -162,9 +162,12 @@ const drawing = (tag, attributes = {}, ...children) =>
 // A name of an account, kept apart from the text around it whatever its script does.
 const nameOf = (account) => element("bdi", {}, account);
 
-// Says something in a line that is there anyway; `tone` is good, bad or empty.
+// Says something in a line that is there anyway; `tone` is good, bad or empty. What it says already
+// is not said again, so that a screen reader does not repeat it with every request.
 function say(line, text, tone = "") {
-  line.replaceChildren(...[text].flat());
+  if (line.textContent !== text) {
+    line.replaceChildren(...[text].flat());
+  }
   line.classList.toggle("bad", tone === "bad");
   line.classList.toggle("good", tone === "good");
 }
@@ -584,9 +587,11 @@ function showErrorAtField(answer) {
   const field = chosenCommand().fields.find(({ name }) =>
     answer.info.startsWith(name) || answer.info.includes(`\`${name}\``));
   if (field) {
-    showFieldError(inputOf(field), `${answer.code}: ${answer.info}`);
+    showFieldError(inputOf(field), `${answer.code}: ${firstSentence(CODES.get(answer.code))}`);
   }
 }
+
+const firstSentence = (text = "") => text.slice(0, text.indexOf(".") + 1);
 
 let curlLine = { shown: "", whole: "" };
 
@@ -642,9 +647,8 @@ function showVerdict(answer) {
   }
   chips.push(chip(milliseconds(answer.milliseconds), ""));
   const failed = itemErrors(answer);
-  const isBad = answer.code !== 0 || failed !== "";
-  const sentence = element("p", isBad ? { class: "bad" } : {}, failed || meaning(answer));
-  $("verdict").replaceChildren(...chips, sentence);
+  $("chips").replaceChildren(...chips);
+  say($("outcome"), failed || meaning(answer), answer.code !== 0 || failed ? "bad" : "");
   const text = answer.json === null ? answer.text : JSON.stringify(answer.json, null, 2);
   $("response-body").replaceChildren(...coloured(text));
   $("response-body").scrollTop = 0;
