@@ -84,6 +84,7 @@
 //! * none (the default): the library.
 //! * `cli`: the `followgraph` command line tool.
 //! * `wire`: the published follow API, `v4/follow/*`, as a service that any server can mount.
+//! * `server`: that service over HTTP and HTTPS, with limits, metrics, webhooks and a console.
 //! * `testing`: the reference model that property tests hold the engine to, and what the benches
 //!   compare with.
 //!
@@ -105,6 +106,8 @@ mod image;
 mod list;
 mod log;
 mod recovery;
+#[cfg(feature = "server")]
+pub mod server;
 mod storage;
 mod store;
 mod sync;

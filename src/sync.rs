@@ -8,6 +8,7 @@ use crate::storage::LogSync;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Knows what is written and what is on disk.
 pub(crate) struct GroupSync {
@@ -16,6 +17,7 @@ pub(crate) struct GroupSync {
     /// A copy of the state's, for the frames that carry it.
     durable: AtomicU64,
     sync_count: AtomicU64,
+    sync_nanoseconds: AtomicU64,
 }
 
 struct SyncState {
@@ -43,6 +45,7 @@ impl GroupSync {
             finished: Condvar::new(),
             durable: AtomicU64::new(durable),
             sync_count: AtomicU64::new(0),
+            sync_nanoseconds: AtomicU64::new(0),
         }
     }
 
@@ -64,6 +67,11 @@ impl GroupSync {
     /// How many times the disk was waited for.
     pub(crate) fn sync_count(&self) -> u64 {
         self.sync_count.load(Ordering::Relaxed)
+    }
+
+    /// How long the disk was waited for, all syncs together.
+    pub(crate) fn sync_time(&self) -> Duration {
+        Duration::from_nanos(self.sync_nanoseconds.load(Ordering::Relaxed))
     }
 
     /// Why writes are refused, if a sync failed.
@@ -96,7 +104,10 @@ impl GroupSync {
             gather(&mut state);
             let (target, segments) = (state.written, state.dirty.clone());
             drop(state);
+            let started = Instant::now();
             let outcome = segments.iter().try_for_each(|segment| segment.sync());
+            let nanoseconds = started.elapsed().as_nanos() as u64;
+            self.sync_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
             self.sync_count.fetch_add(1, Ordering::Relaxed);
             state = self.state.lock();
             state.syncing = false;

@@ -1,6 +1,7 @@
 //! The plain data that questions are answered with.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The dense number of an account: given in order from 0, never reused, never renumbered.
 ///
@@ -129,8 +130,12 @@ pub struct Stats {
     pub delta_bytes: u64,
     /// How many times the disk was waited for since opening.
     pub sync_count: u64,
+    /// How long those syncs took together.
+    pub sync_time: Duration,
     /// Why writes are refused, once they are.
     pub latched: Option<String>,
+    /// When the last checkpoint since opening succeeded, by the clock of the graph.
+    pub last_checkpoint_at: Option<u32>,
     /// Why the last checkpoint in the background failed, if it did.
     pub checkpoint_failure: Option<String>,
     /// What opening found at the end of the log.

@@ -6,7 +6,7 @@ use super::input::Line;
 use super::list::list_table;
 use super::output::{bold, grouped};
 use clap::Args;
-use followgraph::{ErrorKind, FollowGraph, Options, Page};
+use followgraph::{BulkReport, ErrorKind, FollowGraph, Options, Page};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -80,19 +80,24 @@ fn headline(out: &mut dyn Write, text: &str) -> io::Result<()> {
 fn build(db: &Path, out: &mut dyn Write) -> Result<FollowGraph, Failure> {
     let started = Instant::now();
     let graph = super::open(Options::new(), db)?;
-    let mut load = graph.bulk_load(LOAD_MEMORY_BYTES)?;
-    for line in SMALL_EDGES.split(|byte| *byte == b'\n') {
-        if let Line::Edge { from, to, at } = Line::parse(line) {
-            load.add(from, to, at)?;
-        }
-    }
-    let report = load.finish(&mut |_, _| {})?;
+    let report = load_small_graph(&graph)?;
     let (accounts, follows) = (grouped(report.account_count), grouped(report.follow_count));
     let milliseconds = started.elapsed().as_millis();
     headline(out, "A small graph")?;
     writeln!(out, "  {accounts} accounts and {follows} follows, built in {milliseconds} ms")?;
     writeln!(out, "  in the directory {}\n", db.display())?;
     Ok(graph)
+}
+
+/// Loads the graph that comes with the program into an empty one.
+pub(crate) fn load_small_graph(graph: &FollowGraph) -> Result<BulkReport, Failure> {
+    let mut load = graph.bulk_load(LOAD_MEMORY_BYTES)?;
+    for line in SMALL_EDGES.split(|byte| *byte == b'\n') {
+        if let Line::Edge { from, to, at } = Line::parse(line) {
+            load.add(from, to, at)?;
+        }
+    }
+    Ok(load.finish(&mut |_, _| {})?)
 }
 
 fn show_counts(graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {

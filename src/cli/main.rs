@@ -15,7 +15,9 @@ mod input;
 mod list;
 mod output;
 mod progress;
+mod serve;
 mod stats;
+mod usersig;
 mod write;
 
 use clap::{Parser, Subcommand};
@@ -28,7 +30,7 @@ use std::process::ExitCode;
 /// Follower, following and mutual counts that always equal the lists.
 #[derive(Parser)]
 #[command(name = "followgraph", version, arg_required_else_help = true)]
-#[command(after_help = "Start here:\n  followgraph demo")]
+#[command(after_help = "Start here:\n  followgraph serve --dev")]
 struct Cli {
     /// The directory of the graph; the environment variable `FOLLOWGRAPH_DB` can name it instead
     #[arg(long, global = true, value_name = "DIR")]
@@ -53,6 +55,8 @@ enum Command {
     Backup(care::Backup),
     Export(export::Export),
     Bench(bench::Bench),
+    Serve(serve::Serve),
+    Usersig(usersig::Usersig),
     Demo(demo::Demo),
     #[command(hide = true)]
     DemoWriter(demo::DemoWriter),
@@ -96,6 +100,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Backup(backup) => backup.run(&cli.existing_graph()?, out),
         Command::Export(export) => export.run(&cli.existing_graph()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
+        Command::Serve(serve) => serve.run(cli.db.as_deref(), out),
+        Command::Usersig(usersig) => usersig.run(out),
         // The demo never looks at the environment: it must not meet a graph that matters.
         Command::Demo(demo) => demo.run(cli.db.as_deref(), out),
         Command::DemoWriter(writer) => writer.run(&cli.existing_graph()?, out),

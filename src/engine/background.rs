@@ -20,6 +20,7 @@ struct SignalState {
     stopping: bool,
     checkpoint_requested: bool,
     checkpoint_failure: Option<String>,
+    last_checkpoint_at: Option<u32>,
 }
 
 impl Signal {
@@ -35,11 +36,19 @@ impl Signal {
         self.state.lock().checkpoint_failure.clone()
     }
 
-    /// Says how a checkpoint went.
-    pub(super) fn checkpoint_finished(&self, failure: Option<&Error>) {
+    /// When the last checkpoint succeeded.
+    pub(super) fn last_checkpoint_at(&self) -> Option<u32> {
+        self.state.lock().last_checkpoint_at
+    }
+
+    /// Says how a checkpoint went that ended at `now`.
+    pub(super) fn checkpoint_finished(&self, failure: Option<&Error>, now: u32) {
         let mut state = self.state.lock();
         state.checkpoint_requested = false;
         state.checkpoint_failure = failure.map(Error::to_string);
+        if failure.is_none() {
+            state.last_checkpoint_at = Some(now);
+        }
     }
 
     /// Waits for a request; false when it is time to stop.

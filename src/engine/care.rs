@@ -112,7 +112,9 @@ impl FollowGraph {
         Stats {
             delta_bytes: shared.state.read().heap_bytes() as u64,
             sync_count: shared.sync.sync_count(),
+            sync_time: shared.sync.sync_time(),
             latched: shared.sync.failure().map(|failure| failure.to_string()),
+            last_checkpoint_at: shared.signal.last_checkpoint_at(),
             checkpoint_failure: shared.signal.checkpoint_failure(),
             recovery: shared.recovery,
             ..figures
@@ -176,7 +178,7 @@ impl Shared {
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
         let _one_at_a_time = self.checkpoint.lock();
         let outcome = self.checkpoint_alone();
-        self.signal.checkpoint_finished(outcome.as_ref().err());
+        self.signal.checkpoint_finished(outcome.as_ref().err(), (self.options.clock)());
         outcome
     }
 

@@ -46,8 +46,8 @@ fn bad_parameter(info: String) -> Refusal {
     Refusal::new(Code::BadAccountParameter, info)
 }
 
-fn server_failed(_: Error) -> Refusal {
-    Refusal::server_failed(Code::AccountServerFailed)
+fn server_failed(error: &Error) -> Refusal {
+    Refusal::server_failed(Code::AccountServerFailed, error)
 }
 
 fn check_len(field: &str, len: usize) -> Result<(), Refusal> {
@@ -69,7 +69,7 @@ pub(super) fn import(graph: &FollowGraph, request: &ImportAccount<'_>) -> Result
         Err(error) if error.kind() == ErrorKind::InvalidName => {
             Err(bad_parameter(format!("UserID: {error}")))
         }
-        Err(error) => Err(server_failed(error)),
+        Err(error) => Err(server_failed(&error)),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) fn import_many(
         names.into_iter().partition(|name| is_too_long(name));
     let mutations: Vec<Mutation<'_>> =
         fitting.iter().map(|name| Mutation::add_account(&name.0)).collect();
-    let results = graph.apply(&mutations).map_err(server_failed)?;
+    let results = graph.apply(&mutations).map_err(|error| server_failed(&error))?;
     let refused = fitting.into_iter().zip(&results).filter(|(_, result)| result.is_err());
     let refused = refused.map(|(name, _)| name);
     let failed = too_long.into_iter().chain(refused).map(|name| name.0.as_ref()).collect();
@@ -97,7 +97,7 @@ pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Ve
     check_len("DeleteItem", request.accounts.len())?;
     let names = request.accounts.iter().map(|item| item.account.0.as_ref());
     let mutations: Vec<Mutation<'_>> = names.map(Mutation::remove_account).collect();
-    let results = graph.apply(&mutations).map_err(server_failed)?;
+    let results = graph.apply(&mutations).map_err(|error| server_failed(&error))?;
     let items = request.accounts.iter().zip(results).map(|(item, result)| {
         let (code, info) = match result {
             Ok(_) => (Code::Ok, ""),

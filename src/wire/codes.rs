@@ -1,5 +1,7 @@
 //! The published error codes that this service gives.
 
+use crate::Error;
+
 /// An error code and what it means, as published for the REST API: 60xxx of the gateway
 /// (<https://www.tencentcloud.com/document/product/1047/34620>), 70xxx of signatures and accounts,
 /// 30xxx and 32xxx of the follow service
@@ -41,6 +43,8 @@ pub enum Code {
     BadJson = 60003,
     /// Too many requests of one command.
     TooFrequent = 60007,
+    /// The request did not arrive in time.
+    RequestTimeout = 60008,
     /// No such command.
     UnknownCommand = 60009,
     /// The identifier is not an admin of the app.
@@ -67,6 +71,8 @@ pub enum Code {
     UnknownApp = 70020,
     /// The account to delete was never imported.
     AccountNotImported = 70107,
+    /// The server took too long over an account command; try again.
+    AccountServerTimeout = 70169,
     /// A parameter of an account command is missing, of the wrong type or out of range.
     BadAccountParameter = 70402,
     /// The server failed to carry out an account command; try again.
@@ -84,17 +90,21 @@ impl Code {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: Code,
+    /// What the client is told.
     pub(super) info: String,
+    /// What failed inside, which the client is not told.
+    pub(super) failure: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, info: impl Into<String>) -> Refusal {
-        Refusal { code, info: info.into() }
+        Refusal { code, info: info.into(), failure: None }
     }
 
-    /// The server failed, with the code its commands have for that. Of why, no more is said.
-    pub(super) fn server_failed(code: Code) -> Refusal {
-        Refusal::new(code, "the server failed; try again")
+    /// The server failed, with the code its commands have for that.
+    pub(super) fn server_failed(code: Code, failure: &Error) -> Refusal {
+        let failure = Some(failure.to_string());
+        Refusal { failure, ..Refusal::new(code, "the server failed; try again") }
     }
 
     /// Refuses a field with no accounts, or with more than are taken.

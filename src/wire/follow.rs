@@ -52,7 +52,7 @@ fn code_of(error: &Error) -> Option<Code> {
 fn refusal(error: &Error) -> Refusal {
     match code_of(error) {
         Some(code) => Refusal::new(code, error.to_string()),
-        None => Refusal::server_failed(Code::ServerFailed),
+        None => Refusal::server_failed(Code::ServerFailed, error),
     }
 }
 
@@ -75,7 +75,7 @@ fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
 fn check_from(graph: &FollowGraph, from: &Name<'_>) -> Result<(), Refusal> {
     graph.account_id(from.as_ref()).map(|_| ()).map_err(|error| {
         let refusal = refusal(&error);
-        Refusal::new(refusal.code, format!("From_Account: {}", refusal.info))
+        Refusal { info: format!("From_Account: {}", refusal.info), ..refusal }
     })
 }
 

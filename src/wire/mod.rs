@@ -26,4 +26,4 @@ pub use requests::{
     AccountItem, AccountList, DeleteItem, FollowAdd, FollowGet, FollowTarget, FollowTargets,
     ImportAccount, ImportAccounts, Name,
 };
-pub use service::{Answer, App, FollowService};
+pub use service::{Admitted, Answer, App, FollowService};

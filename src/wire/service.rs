@@ -79,7 +79,7 @@ impl Command {
     fn of(path: &str) -> Option<(Command, &'static str)> {
         let path = path.strip_prefix('/').unwrap_or(path);
         let (command, known) = *Command::ALL.iter().find(|(_, known)| *known == path)?;
-        Some((command, known.rsplit('/').next().unwrap_or(known)))
+        Some((command, last_part(known)))
     }
 
     fn is_follow(self) -> bool {
@@ -96,10 +96,28 @@ impl Command {
         }
     }
 
+    fn writes(self) -> bool {
+        match self {
+            Command::FollowAdd
+            | Command::FollowDelete
+            | Command::AccountImport
+            | Command::MultiaccountImport
+            | Command::AccountDelete => true,
+            Command::FollowCheck
+            | Command::FollowGet
+            | Command::FollowGetInfo
+            | Command::AccountCheck => false,
+        }
+    }
+
     /// The code for a parameter that is missing or wrong.
     fn bad_parameter(self) -> Code {
         if self.is_follow() { Code::BadParameter } else { Code::BadAccountParameter }
     }
+}
+
+fn last_part(path: &'static str) -> &'static str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// What goes back to the client, with HTTP status 200, and what was asked, for those who measure.
@@ -111,6 +129,78 @@ pub struct Answer {
     pub command: &'static str,
     /// The `ErrorCode` of the body.
     pub code: Code,
+    /// What failed inside, for the log of the server. The body says only that something did.
+    pub failure: Option<String>,
+}
+
+impl Answer {
+    /// A refusal that the service itself does not know of: too frequent, too late, from the wrong
+    /// address. The form of the body is that of the path's command.
+    ///
+    /// ```
+    /// use followgraph::wire::{Answer, Code};
+    /// let answer = Answer::refused("/v4/follow/follow_add", Code::TooFrequent, "slow down");
+    /// assert!(answer.body.starts_with(br#"{"ActionStatus":"FAIL","ErrorCode":60007,"#));
+    /// ```
+    pub fn refused(path: &str, code: Code, info: &str) -> Answer {
+        Answer::of_refusal(Command::of(path), Refusal::new(code, info))
+    }
+
+    /// The server took too long, with the code that the path's command has for that.
+    ///
+    /// ```
+    /// use followgraph::wire::{Answer, Code};
+    /// let answer = Answer::timed_out("/v4/follow/follow_add");
+    /// assert_eq!(answer.code, Code::ServerTimeout);
+    /// ```
+    pub fn timed_out(path: &str) -> Answer {
+        let command = Command::of(path);
+        let is_follow = command.is_none_or(|(command, _)| command.is_follow());
+        let code = if is_follow { Code::ServerTimeout } else { Code::AccountServerTimeout };
+        Answer::of_refusal(command, Refusal::new(code, "the server took too long; try again"))
+    }
+
+    fn of_refusal(command: Option<(Command, &'static str)>, refusal: Refusal) -> Answer {
+        let with_display = command.is_none_or(|(command, _)| command.is_follow());
+        Answer {
+            body: refused(&refusal, with_display),
+            command: command.map_or("", |(_, name)| name),
+            code: refusal.code,
+            failure: refusal.failure,
+        }
+    }
+}
+
+/// A request that may be carried out: its command is known, and its ticket is that of an admin.
+pub struct Admitted {
+    app: Arc<App>,
+    command: Command,
+    name: &'static str,
+}
+
+impl Admitted {
+    /// The command, as in the last part of its path.
+    pub fn command(&self) -> &'static str {
+        self.name
+    }
+
+    /// The app whose admin asks.
+    pub fn sdk_app_id(&self) -> u64 {
+        self.app.sdk_app_id
+    }
+
+    /// Whether the command writes, so that carrying it out may wait for the disk.
+    pub fn writes(&self) -> bool {
+        self.command.writes()
+    }
+
+    /// Carries the command out with what the body says.
+    pub fn respond(&self, body: &[u8]) -> Answer {
+        match carry_out(self.command, &self.app, body) {
+            Ok(body) => Answer { body, command: self.name, code: Code::Ok, failure: None },
+            Err(refusal) => Answer::of_refusal(Some((self.command, self.name)), refusal),
+        }
+    }
 }
 
 /// Answers requests for any number of apps.
@@ -140,7 +230,7 @@ pub struct Answer {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct FollowService {
-    apps: HashMap<u64, App>,
+    apps: HashMap<u64, Arc<App>>,
     clock: fn() -> u64,
 }
 
@@ -151,8 +241,13 @@ fn unix_seconds() -> u64 {
 impl FollowService {
     /// A service for these apps. Of two with one `SDKAppID` the later counts.
     pub fn new(apps: impl IntoIterator<Item = App>) -> FollowService {
-        let apps = apps.into_iter().map(|app| (app.sdk_app_id, app)).collect();
+        let apps = apps.into_iter().map(|app| (app.sdk_app_id, Arc::new(app))).collect();
         FollowService { apps, clock: unix_seconds }
+    }
+
+    /// The names of the commands it answers, each the last part of a path.
+    pub fn commands() -> impl Iterator<Item = &'static str> {
+        Command::ALL.iter().map(|(_, path)| last_part(path))
     }
 
     /// Another clock for the expiry of tickets, in Unix seconds.
@@ -168,21 +263,46 @@ impl FollowService {
     /// Cost: for `follow_get_info` that of [`FollowGraph::batch_counts`] and some microseconds for
     /// the JSON; a ticket that was not seen before costs some tens of microseconds more.
     pub fn respond(&self, path: &str, query: &str, body: &[u8]) -> Answer {
-        let Some((command, name)) = Command::of(path) else {
-            let refusal = Refusal::new(Code::UnknownCommand, "there is no such command");
-            return Answer { body: refused(&refusal, true), command: "", code: refusal.code };
-        };
-        match self.admit(command, query).and_then(|app| carry_out(command, app, body)) {
-            Ok(body) => Answer { body, command: name, code: Code::Ok },
-            Err(refusal) => {
-                let body = refused(&refusal, command.is_follow());
-                Answer { body, command: name, code: refusal.code }
-            }
+        match self.admit(path, query) {
+            Ok(admitted) => admitted.respond(body),
+            Err(answer) => answer,
         }
     }
 
+    /// The first half of [`respond`](FollowService::respond), for a server that looks at who asks
+    /// before it reads what: whether the command exists, the ticket is genuine and that of an
+    /// admin, and the feature is on. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a request that may not be carried out.
+    pub fn admit(&self, path: &str, query: &str) -> Result<Admitted, Answer> {
+        let Some((command, name)) = Command::of(path) else {
+            let info = "there is no such command";
+            return Err(Answer::refused(path, Code::UnknownCommand, info));
+        };
+        let app = self.app_of(query).and_then(|app| {
+            if command.is_follow() && !app.follow_is_on {
+                let info = "following is not switched on for this app";
+                return Err(Refusal::new(Code::FeatureOff, info));
+            }
+            Ok(Admitted { app: app.clone(), command, name })
+        });
+        app.map_err(|refusal| Answer::of_refusal(Some((command, name)), refusal))
+    }
+
+    /// The graph of the app whose admin asks, for what a server offers beside the commands.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a request whose query is not that of an admin.
+    pub fn admit_admin(&self, query: &str) -> Result<&Arc<FollowGraph>, Answer> {
+        let app = self.app_of(query).map_err(|refusal| Answer::of_refusal(None, refusal))?;
+        Ok(&app.graph)
+    }
+
     /// The app of a query whose ticket says that its identifier may ask.
-    fn admit(&self, command: Command, query: &str) -> Result<&App, Refusal> {
+    fn app_of(&self, query: &str) -> Result<&Arc<App>, Refusal> {
         let query = Query::parse(query)?;
         let unknown = || Refusal::new(Code::UnknownApp, "there is no app with this sdkappid");
         let app = self.apps.get(&query.sdk_app_id).ok_or_else(unknown)?;
@@ -191,10 +311,6 @@ impl FollowService {
             .map_err(usersig::refusal)?;
         if !app.admins.contains(&*query.identifier) {
             return Err(Refusal::new(Code::NotAdmin, "the identifier is not an admin of the app"));
-        }
-        if command.is_follow() && !app.follow_is_on {
-            let info = "following is not switched on for this app";
-            return Err(Refusal::new(Code::FeatureOff, info));
         }
         Ok(app)
     }

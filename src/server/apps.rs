@@ -1,0 +1,122 @@
+//! The apps behind a server: their graphs, and what the service without a transport cannot know of
+//! a request, its address and how often it comes.
+
+use super::config::{AppConfig, Config, ConfigError};
+use crate::wire::{Admitted, Answer, App, Code, FollowService};
+use crate::{FollowGraph, Options};
+use governor::{DefaultDirectRateLimiter, Quota};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// All apps, open.
+pub(super) struct Apps {
+    pub(super) service: FollowService,
+    pub(super) graphs: Vec<(u64, Arc<FollowGraph>)>,
+    gates: HashMap<u64, Gate>,
+}
+
+/// What a request of an app has to pass.
+struct Gate {
+    calls_per_second: NonZeroU32,
+    allow: Option<Vec<IpNet>>,
+    frequency: HashMap<&'static str, DefaultDirectRateLimiter>,
+}
+
+impl Apps {
+    /// Fetches the keys and opens the graphs.
+    pub(super) fn open(config: &Config) -> Result<Apps, ConfigError> {
+        let (mut apps, mut graphs, mut gates) = (Vec::new(), Vec::new(), HashMap::new());
+        for app in &config.apps {
+            let number = *app.sdkappid.get_ref();
+            let keys: Vec<_> =
+                app.keys.get_ref().iter().map(super::Secret::fetch).collect::<Result<_, _>>()?;
+            let graph = Arc::new(open_graph(app)?);
+            let served = App::new(number, keys, graph.clone());
+            apps.push(served.admins(app.admins.iter().cloned()).follow_is_on(app.follow));
+            gates.insert(number, Gate::new(app));
+            graphs.push((number, graph));
+        }
+        Ok(Apps { service: FollowService::new(apps), graphs, gates })
+    }
+
+    /// Whether a request may be carried out: the service's own conditions, then the address, then
+    /// the frequency, so that strangers use up nobody's calls.
+    pub(super) fn admit(&self, path: &str, query: &str, peer: IpAddr) -> Result<Admitted, Answer> {
+        let admitted = self.service.admit(path, query)?;
+        let gate = self.gates.get(&admitted.sdk_app_id()).expect("every app has a gate");
+        if !gate.is_allowed(peer) {
+            let info = format!("the address {peer} may not ask for this app");
+            return Err(Answer::refused(path, Code::AddressRefused, &info));
+        }
+        let limiter = gate.frequency.get(admitted.command());
+        if limiter.is_some_and(|limiter| limiter.check().is_err()) {
+            let info = format!("more than {} calls a second", gate.calls_per_second);
+            return Err(Answer::refused(path, Code::TooFrequent, &info));
+        }
+        Ok(admitted)
+    }
+
+    /// Why writes are refused, for each app where they are.
+    pub(super) fn latched(&self) -> Vec<(u64, String)> {
+        let latched = |(app, graph): &(u64, Arc<FollowGraph>)| Some((*app, graph.stats().latched?));
+        self.graphs.iter().filter_map(latched).collect()
+    }
+}
+
+impl Gate {
+    fn new(app: &AppConfig) -> Gate {
+        let quota = Quota::per_second(app.calls_per_second);
+        let limiter = |command| (command, DefaultDirectRateLimiter::direct(quota));
+        Gate {
+            calls_per_second: app.calls_per_second,
+            allow: app.allow.clone(),
+            frequency: FollowService::commands().map(limiter).collect(),
+        }
+    }
+
+    fn is_allowed(&self, peer: IpAddr) -> bool {
+        // An IPv4 client of an IPv6 socket is known by a mapped address.
+        let peer = peer.to_canonical();
+        self.allow.as_ref().is_none_or(|allowed| allowed.iter().any(|net| net.contains(&peer)))
+    }
+}
+
+fn open_graph(app: &AppConfig) -> Result<FollowGraph, ConfigError> {
+    let mut options = Options::new()
+        .max_following(app.max_following)
+        .create_missing_accounts(app.create_missing_accounts);
+    if let Some(limit) = app.max_followers {
+        options = options.max_followers(limit);
+    }
+    if let Some(limit) = app.max_mutual {
+        options = options.max_mutual(limit);
+    }
+    let directory = app.graph.get_ref();
+    options.open(directory).map_err(|error| {
+        ConfigError::new(format!("cannot open the graph in {}: {error}", directory.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_known_by_its_net() {
+        let mut gate = Gate {
+            calls_per_second: NonZeroU32::MIN,
+            allow: Some(vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]),
+            frequency: HashMap::new(),
+        };
+        for (address, is_allowed) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("::1", true), ("11.0.0.1", false)]
+        {
+            assert_eq!(gate.is_allowed(address.parse().unwrap()), is_allowed, "{address}");
+        }
+        gate.allow = None;
+        assert!(gate.is_allowed("11.0.0.1".parse().unwrap()));
+    }
+}

@@ -1,0 +1,139 @@
+//! What `/metrics` says, in the text format of `OpenMetrics`.
+
+use super::apps::Apps;
+use crate::Stats;
+use crate::wire::Answer;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    command: &'static str,
+    code: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct AppLabels {
+    pub(super) sdkappid: u64,
+}
+
+type Latency = Family<AnswerLabels, Histogram, fn() -> Histogram>;
+
+/// Everything that is counted and measured.
+pub(super) struct Metrics {
+    registry: Registry,
+    latency: Latency,
+    pub(super) connections: Gauge,
+    graphs: GraphMetrics,
+}
+
+/// Figures of the graphs, taken from their statistics whenever somebody asks.
+#[derive(Default)]
+struct GraphMetrics {
+    accounts: Family<AppLabels, Gauge>,
+    follows: Family<AppLabels, Gauge>,
+    log_bytes: Family<AppLabels, Gauge>,
+    image_bytes: Family<AppLabels, Gauge>,
+    sequence: Family<AppLabels, Gauge>,
+    durable_sequence: Family<AppLabels, Gauge>,
+    image_sequence: Family<AppLabels, Gauge>,
+    latched: Family<AppLabels, Gauge>,
+    checkpoint_failed: Family<AppLabels, Gauge>,
+    last_checkpoint: Family<AppLabels, Gauge>,
+    syncs: Family<AppLabels, Counter>,
+    sync_seconds: Family<AppLabels, Counter<f64, AtomicU64>>,
+}
+
+/// From 25 microseconds to 6.5 seconds, each bound twice the one before.
+fn latency_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(25e-6, 2.0, 19))
+}
+
+impl Metrics {
+    pub(super) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("followgraph");
+        let latency: Latency = Family::new_with_constructor(latency_buckets);
+        registry.register_with_unit(
+            "request",
+            "Time from the head of a request to its answer, by command and ErrorCode",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("connections", "Connections that are open", connections.clone());
+        let graphs = GraphMetrics::default();
+        graphs.register(&mut registry);
+        Metrics { registry, latency, connections, graphs }
+    }
+
+    /// Notes an answer and how long it took.
+    pub(super) fn answered(&self, answer: &Answer, took: Duration) {
+        let labels = AnswerLabels { command: answer.command, code: answer.code.number() };
+        self.latency.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The text of `/metrics`.
+    pub(super) fn text(&self, apps: &Apps) -> String {
+        for (sdkappid, graph) in &apps.graphs {
+            self.graphs.set(&AppLabels { sdkappid: *sdkappid }, &graph.stats());
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes every character");
+        text
+    }
+}
+
+impl GraphMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("accounts", "Accounts that exist", &self.accounts),
+            ("follows", "Follows that exist", &self.follows),
+            ("log_bytes", "Log since the image", &self.log_bytes),
+            ("image_bytes", "Size of the image", &self.image_bytes),
+            ("sequence", "Sequence number of the last commit", &self.sequence),
+            ("durable_sequence", "The last commit known to be on disk", &self.durable_sequence),
+            ("image_sequence", "The last commit the image covers", &self.image_sequence),
+            ("latched", "1 where writes are refused after a failed sync", &self.latched),
+            ("checkpoint_failed", "1 where the last checkpoint failed", &self.checkpoint_failed),
+            (
+                "last_checkpoint_timestamp_seconds",
+                "When the last checkpoint since opening finished; 0 before the first",
+                &self.last_checkpoint,
+            ),
+        ];
+        for (name, help, family) in gauges {
+            registry.register(name, help, family.clone());
+        }
+        let help = "How many times the disk was waited for";
+        registry.register("syncs", help, self.syncs.clone());
+        let help = "How long the disk was waited for";
+        registry.register("sync_seconds", help, self.sync_seconds.clone());
+    }
+
+    fn set(&self, app: &AppLabels, stats: &Stats) {
+        let set = |family: &Family<AppLabels, Gauge>, value: u64| {
+            family.get_or_create(app).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.accounts, stats.account_count);
+        set(&self.follows, stats.follow_count);
+        set(&self.log_bytes, stats.log_bytes);
+        set(&self.image_bytes, stats.image_bytes);
+        set(&self.sequence, stats.sequence);
+        set(&self.durable_sequence, stats.durable_sequence);
+        set(&self.image_sequence, stats.image_sequence);
+        set(&self.latched, u64::from(stats.latched.is_some()));
+        set(&self.checkpoint_failed, u64::from(stats.checkpoint_failure.is_some()));
+        set(&self.last_checkpoint, stats.last_checkpoint_at.unwrap_or(0).into());
+        // The engine counts; here its counters are shown.
+        self.syncs.get_or_create(app).inner().store(stats.sync_count, Ordering::Relaxed);
+        let seconds = stats.sync_time.as_secs_f64().to_bits();
+        self.sync_seconds.get_or_create(app).inner().store(seconds, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,77 @@
+//! The follow API over HTTP and HTTPS.
+//!
+//! [`Config`] says which apps are served and where; [`run`] serves them until it is told to stop.
+//! What a request means is decided in [`wire`](crate::wire); this room decides what a client may
+//! take from the others: connections, bytes, time, calls.
+//!
+//! Invariants:
+//! * no client keeps another waiting: what reads is answered where it arrives, what may wait for
+//!   the disk goes to threads of its own, and everything has a limit in bytes and in time;
+//! * every request to a command gets an answer with status 200 and a body that says `OK` or `FAIL`;
+//! * no key and no ticket is ever logged.
+
+mod apps;
+mod config;
+mod connections;
+mod console;
+mod metrics;
+mod requests;
+mod tls;
+
+pub use config::{AppConfig, Config, ConfigError, ConsoleTicket, Https, Limits, Secret};
+
+use apps::Apps;
+use connections::Listeners;
+use requests::Site;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Where a running server answers.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// HTTP.
+    pub http: Option<SocketAddr>,
+    /// HTTPS.
+    pub https: Option<SocketAddr>,
+    /// Metrics and health, where they have a port of their own.
+    pub observe: Option<SocketAddr>,
+}
+
+/// Serves until the process gets SIGTERM or SIGINT, then finishes what is under way, for at most
+/// `shutdown_seconds`, and closes the graphs. `ready` is called once requests are answered.
+///
+/// # Errors
+///
+/// A key, certificate or graph that cannot be read, an address that is in use: before anything is
+/// served.
+pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| ConfigError::new(format!("cannot start the threads: {error}")))?;
+    let served = runtime.block_on(serve(config, ready));
+    // What is still at work after the grace period is a request whose client was answered already.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
+    let listeners = Listeners::bind(config).await?;
+    let site = Arc::new(Site::new(config, Apps::open(config)?));
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+        return Err(ConfigError::new("cannot listen for signals"));
+    };
+    ready(&listeners.addresses()?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    connections::serve(listeners, &site, &config.limits, stop).await;
+    site.close();
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! One request, from its head to its answer.
+
+use super::apps::Apps;
+use super::config::{Config, ConsoleTicket};
+use super::connections::Port;
+use super::console;
+use super::metrics::Metrics;
+use crate::wire::{Answer, Code};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// Everything that answers.
+pub(super) struct Site {
+    pub(super) apps: Arc<Apps>,
+    metrics: Metrics,
+    body_bytes_max: usize,
+    request_time: Duration,
+    observes_apart: bool,
+    console: bool,
+    console_ticket: Option<ConsoleTicket>,
+    stopping: AtomicBool,
+    request_ids: RequestIds,
+}
+
+/// Numbers that tell requests apart, also those of an earlier process.
+struct RequestIds {
+    start: u64,
+    next: AtomicU64,
+}
+
+impl Site {
+    pub(super) fn new(config: &Config, apps: Apps) -> Site {
+        Site {
+            apps: Arc::new(apps),
+            metrics: Metrics::new(),
+            body_bytes_max: config.limits.body_bytes,
+            request_time: Duration::from_secs_f64(config.limits.request_seconds),
+            observes_apart: config.observe.is_some(),
+            console: config.console,
+            console_ticket: config.console_ticket.clone(),
+            stopping: AtomicBool::new(false),
+            request_ids: RequestIds {
+                start: RandomState::new().hash_one(0),
+                next: AtomicU64::new(0),
+            },
+        }
+    }
+
+    /// Counts a connection for as long as the guard lives.
+    pub(super) fn connection_opened(self: &Arc<Self>) -> impl Drop + use<> {
+        self.metrics.connections.inc();
+        OpenConnection(self.clone())
+    }
+
+    /// From now on it says that it is not ready.
+    pub(super) fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until everything committed is on disk.
+    pub(super) fn close(&self) {
+        for (app, graph) in &self.apps.graphs {
+            if let Err(error) = graph.sync() {
+                tracing::error!(app, %error, "not everything is on disk");
+            }
+        }
+    }
+
+    /// Answers a request, whatever it is.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        port: Port,
+    ) -> Reply {
+        let started = Instant::now();
+        let request_id = self.request_ids.next();
+        let mut reply = match request.uri().path() {
+            "/healthz" | "/readyz" | "/metrics" if self.observes(port) => self.observe(&request),
+            _ if port == Port::Observe => reply(StatusCode::NOT_FOUND, TEXT, "not here\n"),
+            path if self.console && (path == "/console" || path.starts_with("/console/")) => {
+                self.console(&request).await
+            }
+            _ => {
+                let path = request.uri().path().to_owned();
+                let answer = self.command(request, peer, started).await;
+                let took = started.elapsed();
+                self.metrics.answered(&answer, took);
+                note(&request_id, &path, peer, &answer, took);
+                let mut reply = reply(StatusCode::OK, JSON, answer.body);
+                allow_other_origins(reply.headers_mut());
+                reply
+            }
+        };
+        let request_id = HeaderValue::try_from(request_id).expect("hexadecimal digits");
+        reply.headers_mut().insert(REQUEST_ID, request_id);
+        reply
+    }
+
+    fn observes(&self, port: Port) -> bool {
+        !self.observes_apart || port == Port::Observe
+    }
+
+    fn observe(&self, request: &Request<Incoming>) -> Reply {
+        match request.uri().path() {
+            "/metrics" => reply(StatusCode::OK, OPEN_METRICS, self.metrics.text(&self.apps)),
+            "/healthz" => reply(StatusCode::OK, TEXT, "alive\n"),
+            _ => self.ready(),
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        let mut reasons: Vec<String> = self
+            .apps
+            .latched()
+            .into_iter()
+            .map(|(app, reason)| format!("app {app}: writes are refused: {reason}\n"))
+            .collect();
+        if self.stopping.load(Ordering::Relaxed) {
+            reasons.push("stopping\n".to_owned());
+        }
+        if reasons.is_empty() {
+            return reply(StatusCode::OK, TEXT, "ready\n");
+        }
+        reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())
+    }
+
+    async fn console(&self, request: &Request<Incoming>) -> Reply {
+        match request.uri().path() {
+            "/console/dev.json" => console::ticket(self.console_ticket.as_ref(), request.headers()),
+            "/console/follower_counts" => {
+                let query = request.uri().query().unwrap_or("").to_owned();
+                let apps = self.apps.clone();
+                let counted =
+                    tokio::task::spawn_blocking(move || console::follower_counts(&apps, &query));
+                match counted.await {
+                    Ok(body) => reply(StatusCode::OK, JSON, body),
+                    Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "it failed\n"),
+                }
+            }
+            path => console::page(path),
+        }
+    }
+
+    /// Carries a command out, or says why not.
+    async fn command(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        started: Instant,
+    ) -> Answer {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        // One published client asks for accounts with GET and a body.
+        let is_known_get = head.method == Method::GET && path.ends_with("/account_check");
+        if head.method != Method::POST && !is_known_get {
+            return Answer::refused(path, Code::BadHttp, "HTTP parse error: the method is POST");
+        }
+        let query = head.uri.query().unwrap_or("");
+        let admitted = match self.apps.admit(path, query, peer.ip()) {
+            Ok(admitted) => admitted,
+            Err(answer) => return answer,
+        };
+        let deadline = tokio::time::Instant::from_std(started + self.request_time);
+        let body = match tokio::time::timeout_at(deadline, self.read(body)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(info)) => return Answer::refused(path, Code::BadHttp, &info),
+            Err(_) => {
+                let info = "the body did not arrive in time";
+                return Answer::refused(path, Code::RequestTimeout, info);
+            }
+        };
+        if !admitted.writes() {
+            return admitted.respond(&body);
+        }
+        let mut task = tokio::task::spawn_blocking(move || admitted.respond(&body));
+        match tokio::time::timeout_at(deadline, &mut task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a command panicked");
+                Answer::timed_out(path)
+            }
+            Err(_) => {
+                // What has not begun will not; what waits for the disk goes on.
+                task.abort();
+                Answer::timed_out(path)
+            }
+        }
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, String> {
+        let too_long = || format!("the body has more than {} bytes", self.body_bytes_max);
+        if body.size_hint().lower() > self.body_bytes_max as u64 {
+            return Err(too_long());
+        }
+        match Limited::new(body, self.body_bytes_max).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
+            Err(error) => Err(format!("the body cannot be read: {error}")),
+        }
+    }
+}
+
+struct OpenConnection(Arc<Site>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+impl RequestIds {
+    fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}", self.start.wrapping_add(number))
+    }
+}
+
+/// Logs an answer: what failed inside as an error, the rest for those who look closely. The query
+/// has the ticket in it and is left out.
+fn note(request_id: &str, path: &str, peer: SocketAddr, answer: &Answer, took: Duration) {
+    let (code, microseconds) = (answer.code.number(), took.as_micros() as u64);
+    if let Some(failure) = &answer.failure {
+        tracing::error!(request_id, path, %peer, code, microseconds, failure, "failed");
+    } else {
+        tracing::debug!(request_id, path, %peer, code, microseconds, "answered");
+    }
+}
+
+pub(super) fn reply(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// The headers that the original sends with every answer.
+fn allow_other_origins(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "X-Requested-With"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "POST"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
