@@ -112,7 +112,7 @@ const CODES = new Map([
   [32103, "The account to follow has as many mutual follows as it may."],
   [60002, "The request is not HTTP as this service takes it."],
   [60003, "The body is not JSON."],
-  [60007, "Too many requests of this command; at most 200 a second are taken."],
+  [60007, "Too many requests of this command in a second."],
   [60008, "The request timed out or is malformed."],
   [60009, "There is no such command."],
   [60010, "The identifier is not an admin of the app."],
@@ -127,6 +127,7 @@ const CODES = new Map([
   [70014, "The UserSig is for another SDKAppID."],
   [70020, "There is no app with this SDKAppID."],
   [70107, "The account was never imported."],
+  [70169, "The server took too long; try again."],
   [70402, "A parameter is missing, of the wrong type or out of range."],
   [70500, "The server failed; try again."],
 ]);
@@ -1169,7 +1170,7 @@ function drawBuckets() {
 // Latency.
 
 const REPEATS = 200;
-// 125 a second: below the 200 a second that the server takes of one command, with room for others.
+// 125 a second: below the 200 a second that the server takes unless configured otherwise.
 const REPEAT_EVERY_MS = 8;
 let repeating = false;
 
