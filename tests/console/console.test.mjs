@@ -11,6 +11,7 @@ import { apiClient, foreignTicket, startBrowser, startServer } from "./server.mj
 const SIZE = { width: 1280, height: 800 };
 const WAIT_MS = 15_000;
 const HOSTILE = "<img src=x onerror=alert(1)>";
+const PICTURED = "the-daily-loaf";
 const FANS = Array.from({ length: 25 }, (_, i) => `fan${String(i).padStart(2, "0")}`);
 
 let server;
@@ -383,8 +384,7 @@ describe("charts", () => {
 
   it("draws the follower counts that the server counts", () => onPage(async (page) => {
     const { Buckets } = await api.followerCounts();
-    const most = Math.max(...Buckets.map((bucket) => bucket.Followers));
-    assert.ok(most >= 20 && most <= 25, "star has the most followers, in a bucket");
+    assert.ok(Buckets.some((bucket) => bucket.Followers > 16), "not every bucket is exact");
     await selectTab(page, "charts");
     await page.locator("#counts-chart circle.point").first().waitFor();
     const atLeast = Buckets.map(({ Followers }) => ({
@@ -404,7 +404,9 @@ describe("charts", () => {
       rows.map((row) => [...row.cells].slice(0, 2).map((cell) => Number(cell.textContent))));
     assert.deepEqual(cells, Buckets.map((bucket) => [bucket.Followers, bucket.Accounts]));
     await page.locator("#counts-chart circle.point").last().hover({ force: true });
-    await waitForText(page, "#counts-chart .tip", "1 account");
+    const last = Buckets.at(-1);
+    await waitForText(page, "#counts-chart .tip", `from ${last.Followers} followers on`);
+    assert.match(await page.textContent("#counts-chart .tip"), new RegExp(`^${last.Accounts} `));
   }));
 
   // More followers are further right, more accounts are higher, and both are within the frame.
@@ -518,7 +520,9 @@ describe("for everybody", () => {
     await page.locator("#counts-chart circle.point").first().waitFor();
     await tabTo(page, "counts-chart");
     await keyboard.press("End");
-    await waitForText(page, "#counts-state", "with at least 2");
+    await waitForText(page, "#counts-state", /with at least \d+ followers$/);
+    await keyboard.press("Home");
+    await waitForText(page, "#counts-state", "with at least 0 followers");
     await keyboard.press("Escape");
     while ((await focused(page)) !== "tab-charts") {
       await keyboard.press("Shift+Tab");
@@ -608,20 +612,14 @@ describe("for everybody", () => {
   }));
 });
 
+// The small graph that a server for development begins with.
 describe("the picture of the README", { skip: !process.env.SCREENSHOT }, () => {
-  const PEOPLE = ["anders.codes", "dina", "josef_b", "lotte.photo", "lucia", "malik-lab", "мария",
-    "noah.writes", "selma_b", "tomas.codes", "yusuf", "city.cycling"];
-
   it("is taken", () => onPage(async (page) => {
-    await importAccounts(["the-daily-loaf", ...PEOPLE]);
-    for (const name of PEOPLE) {
-      await follow(name, "the-daily-loaf");
-    }
-    await follow("the-daily-loaf", "dina");
-    await follow("the-daily-loaf", "malik-lab");
-    await lookUp(page, "the-daily-loaf", "malik-lab");
+    const mutual = await api.follow("follow_get", { From_Account: PICTURED, FollowType: 3 });
+    await lookUp(page, PICTURED, mutual.FollowItem[0].To_Account);
     await waitForText(page, "#relation", "follow each other");
     await page.evaluate(() => document.activeElement.blur());
+    await page.mouse.move(0, 0);
     await page.screenshot({ path: process.env.SCREENSHOT });
   }));
 });
