@@ -151,8 +151,9 @@ describe("requests", () => {
     const counted = await send(page, "follow_get_info", {
       From_Account: "bob", To_Account: "alice\nbob",
     });
-    assert.deepEqual(counted.FollowInfo.map((item) =>
-      [item.FollowerCount, item.FollowingCount, item.MutualFollowingCount]), [[0, 2, 0], [1, 0, 0]]);
+    const counts = counted.FollowInfo.map((item) =>
+      [item.FollowerCount, item.FollowingCount, item.MutualFollowingCount]);
+    assert.deepEqual(counts, [[0, 2, 0], [1, 0, 0]]);
     const related = await send(page, "follow_check", {
       From_Account: "alice", To_Account: "bob\ndave",
     });
@@ -258,6 +259,10 @@ describe("sign-in", () => {
     await page.click("#sign-in button");
     await waitForText(page, "#sign-in-state", "The server takes this ticket of administrator.");
     assert.equal(await page.getAttribute("#sdkappid", "aria-invalid"), null);
+    await open(page);
+    assert.equal(await page.inputValue("#identifier"), api.ticket.identifier);
+    assert.equal(await page.inputValue("#usersig"), api.ticket.usersig);
+    await waitForText(page, "#counts-state", "accounts; above 16");
   }));
 
   it("takes a ticket by hand and keeps it for this tab alone", () => {
@@ -269,6 +274,10 @@ describe("sign-in", () => {
       assert.equal(await page.inputValue("#usersig"), "");
       await page.click("#sign-in button");
       await waitForText(page, "#sign-in-state", "are needed");
+      await page.fill("#field-From_Account", "alice");
+      await page.fill("#field-To_Account", "bob");
+      await page.click("#send");
+      await waitForText(page, "#outcome", "Not sent");
       for (const [name, value] of Object.entries(api.ticket)) {
         await page.fill(`#${name}`, String(value));
       }

@@ -226,29 +226,29 @@ const SAMPLES_MAX = 2000;
 const samples = [];
 let lastRead = null;
 
-function queryOf(usersig) {
-  const random = crypto.getRandomValues(new Uint32Array(1))[0];
+// The ticket is given as it goes into an address, whole or for people to look at.
+function addressOf(path, random, usersig) {
   const pairs = [
     ["sdkappid", $("sdkappid").value.trim()], ["identifier", $("identifier").value],
-    ["usersig", usersig], ["random", random], ["contenttype", "json"],
+    ["random", random], ["contenttype", "json"],
   ];
   // Spaces as %20: the server takes a plus sign for itself, as tickets may have one.
-  return pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&");
+  const query = pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  query.splice(2, 0, `usersig=${usersig}`);
+  return `${location.origin}${path}?${query.join("&")}`;
 }
 
-const shortened = (usersig) => (usersig.length > 16 ? `${usersig.slice(0, 8)}…` : usersig);
-
-// Sends a body to a path with the ticket in the query. Whatever happens becomes an answer.
+// Sends a body to a path with the ticket in the query. Whatever happens becomes an answer; without
+// a ticket nothing is sent.
 async function post(path, body) {
-  const usersig = $("usersig").value.trim();
-  const query = queryOf(usersig);
-  const url = `${location.origin}${path}?${query}`;
-  const shown = url.replace(encodeURIComponent(usersig), encodeURIComponent(shortened(usersig))
-    .replace("%E2%80%A6", "…"));
-  const answer = { url, shown, body, status: 0, text: "", json: null, code: -1, info: "" };
+  const answer = askedOf(path, body);
+  if (complainOfEmptySignIn()) {
+    answer.info = "Not sent: SDKAppID, identifier and UserSig come first.";
+    return answer;
+  }
   const begun = performance.now();
   try {
-    const response = await fetch(url, {
+    const response = await fetch(answer.url, {
       method: "POST", body, headers: { "content-type": "application/json" }, cache: "no-store",
       redirect: "error", signal: AbortSignal.timeout(TIMEOUT_MS),
     });
@@ -266,10 +266,24 @@ async function post(path, body) {
   return answer;
 }
 
+// A request before it is sent, with its address as it is and as it is shown.
+function askedOf(path, body) {
+  const random = crypto.getRandomValues(new Uint32Array(1))[0];
+  const usersig = encodeURIComponent($("usersig").value.trim());
+  const shortened = usersig.length > 16 ? `${usersig.slice(0, 8)}…` : usersig;
+  return {
+    url: addressOf(path, random, usersig), shown: addressOf(path, random, shortened), body,
+    status: 0, text: "", json: null, code: -1, info: "", milliseconds: null,
+  };
+}
+
 // One command of the API; its time goes into the chart.
 async function send(name, body) {
   const command = COMMAND.get(name);
   const answer = await post(`/v4/${command.service}/${name}`, body);
+  if (answer.milliseconds === null) {
+    return answer;
+  }
   samples.push({ name, milliseconds: answer.milliseconds, refused: answer.code !== 0 });
   samples.splice(0, samples.length - SAMPLES_MAX);
   if (command.reads) {
@@ -313,21 +327,25 @@ function showSignInError(answer) {
   }
 }
 
-async function signIn(event) {
-  event.preventDefault();
+// True when there is something to complain of.
+function complainOfEmptySignIn() {
   const empty = SIGN_IN_FIELDS.find((id) => $(id).value.trim() === "");
   if (empty) {
     sayOfSignIn("SDKAppID, identifier and UserSig are needed.", "bad", empty);
     $(empty).focus();
-    return;
   }
+  return empty !== undefined;
+}
+
+async function signIn(event) {
+  event.preventDefault();
   const user = { UserID: $("identifier").value };
   const path = "/v4/im_open_login_svc/account_check";
   const answer = await post(path, JSON.stringify({ CheckItem: [user] }));
   const field = SIGN_IN_CODES.get(answer.code);
   if (field) {
     $(field).focus();
-  } else if (answer.code !== 0) {
+  } else if (answer.code !== 0 && answer.milliseconds !== null) {
     sayOfSignIn(meaning(answer), "bad");
   }
 }
@@ -356,7 +374,7 @@ function startSignIn() {
   $("sign-in").addEventListener("submit", signIn);
   for (const id of SIGN_IN_FIELDS) {
     $(id).addEventListener("input", () => {
-      memory.set(id, $(id).value);
+      SIGN_IN_FIELDS.forEach((each) => memory.set(each, $(each).value));
       sayOfSignIn("Changed; sent with the next request.");
     });
   }
@@ -646,7 +664,9 @@ function showVerdict(answer) {
   if (answer.code >= 0) {
     chips.push(chip(`ErrorCode ${answer.code}`, answer.code === 0 ? "good" : "bad"));
   }
-  chips.push(chip(milliseconds(answer.milliseconds), ""));
+  if (answer.milliseconds !== null) {
+    chips.push(chip(milliseconds(answer.milliseconds), ""));
+  }
   const failed = itemErrors(answer);
   $("chips").replaceChildren(...chips);
   say($("outcome"), failed || meaning(answer), answer.code !== 0 || failed ? "bad" : "");
@@ -1265,6 +1285,7 @@ async function repeat() {
   }
   repeating = true;
   const { name, body } = lastRead;
+  $("clear").disabled = true;
   for (let done = 0; done < REPEATS && repeating; done += 1) {
     const begun = performance.now();
     $("repeat").textContent = `Stop (${done} sent)`;
@@ -1285,7 +1306,11 @@ function clearSamples() {
 function showCharts() {
   drawLatency();
   drawBuckets();
-  readBuckets();
+  if ($("usersig").value === "") {
+    say($("counts-state"), "Sign in to see them.");
+  } else {
+    readBuckets();
+  }
 }
 
 function startCharts() {
@@ -1310,5 +1335,8 @@ startTheme();
 startRequest();
 startAccount();
 startCharts();
-await startSignIn();
 startTabs();
+await startSignIn();
+if (!$("panel-charts").hidden) {
+  showCharts();
+}
