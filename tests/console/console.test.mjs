@@ -223,6 +223,10 @@ describe("requests", () => {
     const answer = await send(page, "follow_check", { To_Account: "bob" });
     assert.equal(answer.ErrorCode, 30003);
     await waitForText(page, "#field-From_Account-hint", "30003: The account was never");
+    await api.accounts("account_import", { UserID: "eve" });
+    const negative = await send(page, "follow_get", { From_Account: "eve", WantNum: "-1" });
+    assert.equal(negative.ErrorCode, 30001);
+    await waitForText(page, "#field-WantNum-hint", "30001: WantNum is negative");
     await page.selectOption("#command", "account_import");
     await page.fill("#field-UserID", "ü".repeat(17));
     await page.click("#send");

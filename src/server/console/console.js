@@ -228,14 +228,11 @@ let lastRead = null;
 
 // The ticket is given as it goes into an address, whole or for people to look at.
 function addressOf(path, random, usersig) {
-  const pairs = [
-    ["sdkappid", $("sdkappid").value.trim()], ["identifier", $("identifier").value],
-    ["random", random], ["contenttype", "json"],
-  ];
   // Spaces as %20: the server takes a plus sign for itself, as tickets may have one.
-  const query = pairs.map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
-  query.splice(2, 0, `usersig=${usersig}`);
-  return `${location.origin}${path}?${query.join("&")}`;
+  const [app, identifier] = ["sdkappid", "identifier"].map((id) =>
+    encodeURIComponent($(id).value.trim()));
+  return `${location.origin}${path}?sdkappid=${app}&identifier=${identifier}` +
+    `&usersig=${usersig}&random=${random}&contenttype=json`;
 }
 
 // Sends a body to a path with the ticket in the query. Whatever happens becomes an answer; without
@@ -606,11 +603,15 @@ function showErrorAtField(answer) {
   const field = chosenCommand().fields.find(({ name }) =>
     answer.info.startsWith(name) || answer.info.includes(`\`${name}\``));
   if (field) {
-    showFieldError(inputOf(field), `${answer.code}: ${firstSentence(CODES.get(answer.code))}`);
+    const why = BAD_PARAMETER.includes(answer.code)
+      ? answer.info : firstSentence(CODES.get(answer.code));
+    showFieldError(inputOf(field), `${answer.code}: ${why}`);
   }
 }
 
 const firstSentence = (text = "") => text.slice(0, text.indexOf(".") + 1);
+// Codes that say little without what the server says to them.
+const BAD_PARAMETER = [30001, 70402];
 
 let curlLine = { shown: "", whole: "" };
 
@@ -1274,7 +1275,7 @@ function showLatencyState() {
   const { count, p50, p99 } = summary(samples);
   const refused = samples.filter((sample) => sample.refused).length;
   say($("latency-state"), `${grouped.format(count)} requests: p50 ${milliseconds(p50)}, ` +
-    `p99 ${milliseconds(p99)}${refused ? `, ${refused} refused (red)` : ""}.`);
+    `p99 ${milliseconds(p99)}${refused ? `, ${refused} refused (red rings)` : ""}.`);
 }
 
 // Pressing the button again stops it.
