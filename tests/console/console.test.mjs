@@ -1,0 +1,638 @@
+// The console page in a real browser, against a real server. Whatever a test does, in the end the
+// page must have had no error, broken no rule of its content security policy, asked nobody but
+// its own server, and sent the ticket with every request.
+//
+// `scripts/console-test` runs it. SCREENSHOT=path also writes the picture of the README.
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { apiClient, foreignTicket, startBrowser, startServer } from "./server.mjs";
+
+const SIZE = { width: 1280, height: 800 };
+const WAIT_MS = 15_000;
+const HOSTILE = "<img src=x onerror=alert(1)>";
+const PICTURED = "the-daily-loaf";
+const FANS = Array.from({ length: 25 }, (_, i) => `fan${String(i).padStart(2, "0")}`);
+
+let server;
+let browser;
+let api;
+
+before(async () => {
+  server = await startServer(process.env.FOLLOWGRAPH_BIN);
+  api = await apiClient(server.origin);
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+// What the page did that it must not do.
+function watch(page) {
+  const wrong = [];
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) {
+      wrong.push(`console: ${message.text()}`);
+    }
+  });
+  page.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
+  page.on("dialog", (dialog) => {
+    wrong.push(`dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  page.on("request", (request) => wrong.push(...complaintsOf(request)));
+  return wrong;
+}
+
+function complaintsOf(request) {
+  const url = new URL(request.url());
+  if (url.protocol === "data:") {
+    return [];
+  }
+  const complaints = [];
+  if (url.origin !== server.origin) {
+    complaints.push(`asked another server: ${url}`);
+  }
+  const wanted = ["sdkappid", "identifier", "usersig", "random", "contenttype"];
+  const missing = wanted.filter((name) => !url.searchParams.get(name));
+  if (request.method() === "POST" && missing.length > 0) {
+    complaints.push(`${url.pathname} was sent without ${missing}`);
+  }
+  return complaints;
+}
+
+// Opens the page, hands it to a test, and looks at what it did.
+async function onPage(test, { colorScheme = "light", viewport = SIZE, prepare, expected } = {}) {
+  const context = await browser.newContext({ colorScheme, viewport, locale: "en-GB" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(WAIT_MS);
+  const wrong = watch(page);
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (event) => {
+      console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`);
+    });
+  });
+  await prepare?.(page);
+  await open(page);
+  await test(page);
+  await context.close();
+  assert.deepEqual(wrong.filter((complaint) => !expected?.test(complaint)), []);
+}
+
+async function open(page) {
+  await page.goto(`${server.origin}/console`);
+  await page.waitForFunction(() => document.getElementById("sign-in-state").textContent !== "" ||
+    document.getElementById("usersig").value !== "");
+}
+
+async function send(page, command, fields) {
+  await page.selectOption("#command", command);
+  for (const [name, value] of Object.entries(fields)) {
+    const field = page.locator(`#field-${name}`);
+    await (name === "FollowType" ? field.selectOption(value) : field.fill(value));
+  }
+  return press(page);
+}
+
+// Sends what is in the form and gives back the answer that the page shows.
+async function press(page) {
+  await page.evaluate(() => document.getElementById("response-body").replaceChildren());
+  await page.click("#send");
+  await page.waitForFunction(() => document.getElementById("response-body").textContent !== "");
+  return JSON.parse(await page.textContent("#response-body"));
+}
+
+async function selectTab(page, name) {
+  await page.click(`#tab-${name}`);
+  assert.equal(await page.isVisible(`#panel-${name}`), true);
+}
+
+async function lookUp(page, account, other = "") {
+  await selectTab(page, "account");
+  await page.fill("#account", account);
+  await page.fill("#other", other);
+  await page.click("#look-up");
+  await page.waitForFunction(() => /^Page \d/.test(
+    document.getElementById("list-state").textContent));
+}
+
+const textOf = (page, selector) => page.locator(selector).innerText();
+const waitForText = (page, selector, text) =>
+  page.locator(selector).filter({ hasText: text }).waitFor();
+
+async function importAccounts(names) {
+  await api.accounts("multiaccount_import", {
+    AccountList: names.map((UserID) => ({ UserID })),
+  });
+}
+
+const follow = (from, to) =>
+  api.follow("follow_add", { From_Account: from, FollowItem: [{ To_Account: to }] });
+
+describe("requests", () => {
+  it("sends every command through its form", () => onPage(async (page) => {
+    const done = (answer) => assert.equal(answer.ErrorCode, 0);
+    done(await send(page, "account_import", { UserID: "alice", Nick: "Alice" }));
+    const many = await send(page, "multiaccount_import", { AccountList: "bob\ncarol" });
+    assert.deepEqual(many.FailAccounts, []);
+    const older = await send(page, "multiaccount_import", { AccountList: "", Accounts: "dave" });
+    assert.deepEqual(older.FailAccounts, []);
+    const there = await send(page, "account_check", { CheckItem: "bob\nzoe" });
+    assert.deepEqual(there.ResultItem.map((item) => item.AccountStatus),
+      ["Imported", "NotImported"]);
+
+    const added = await send(page, "follow_add", {
+      From_Account: "alice", FollowItem: "bob\ncarol\nzoe",
+    });
+    assert.deepEqual(added.ResultItem.map((item) => item.ResultCode), [0, 0, 30003]);
+    assert.match(await textOf(page, "#verdict"), /1 of 3 items failed. 30003: /);
+    const counted = await send(page, "follow_get_info", {
+      From_Account: "bob", To_Account: "alice\nbob",
+    });
+    const counts = counted.FollowInfo.map((item) =>
+      [item.FollowerCount, item.FollowingCount, item.MutualFollowingCount]);
+    assert.deepEqual(counts, [[0, 2, 0], [1, 0, 0]]);
+    const related = await send(page, "follow_check", {
+      From_Account: "alice", To_Account: "bob\ndave",
+    });
+    assert.deepEqual(related.ResultItem.map((item) => item.FollowType), [2, 0]);
+    const list = await send(page, "follow_get", {
+      From_Account: "alice", FollowType: "2", WantNum: "1",
+    });
+    assert.deepEqual(list.FollowItem.map((item) => item.To_Account), ["carol"]);
+    const rest = await send(page, "follow_get", { StartCursor: list.NextCursor });
+    assert.deepEqual(rest.FollowItem.map((item) => item.To_Account), ["bob"]);
+    assert.equal(rest.NextCursor, "");
+
+    const removed = await send(page, "follow_delete", {
+      From_Account: "alice", To_Account: "bob",
+    });
+    assert.deepEqual(removed.ResultItem.map((item) => item.ResultCode), [0]);
+    const gone = await send(page, "account_delete", { DeleteItem: "carol\nzoe" });
+    assert.deepEqual(gone.ResultItem.map((item) => item.ResultCode), [0, 70107]);
+    const left = await send(page, "follow_get_info", {
+      From_Account: "alice", To_Account: "alice",
+    });
+    assert.equal(left.FollowInfo[0].FollowingCount, 0);
+  }));
+
+  it("shows the request as sent, and a curl line to copy", () => onPage(async (page) => {
+    await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+    await send(page, "account_check", { CheckItem: "it's" });
+    const { usersig } = api.ticket;
+    const sent = await textOf(page, "#sent");
+    assert.match(sent, /^POST http:\/\/127\.0\.0\.1:\d+\/v4\/im_open_login_svc\/account_check\?/);
+    assert.ok(sent.includes('{"CheckItem":[{"UserID":"it\'s"}]}'));
+    assert.ok(!sent.includes(usersig) && sent.includes("…"), "the ticket is shortened");
+    assert.match(await textOf(page, "#verdict"), /HTTP 200\s+ErrorCode 0\s+[\d.]+ ms\s+Done\./);
+    await page.click("#copy");
+    await waitForText(page, "#copy-state", "Copied");
+    const line = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(line.startsWith("curl -sS 'http://127.0.0.1:"));
+    assert.ok(line.includes(encodeURIComponent(usersig)), "the copy has the whole ticket");
+    assert.ok(line.includes("'\\''"), "quotes do not end the argument");
+  }));
+
+  it("sends raw JSON as it stands, even what is none", () => onPage(async (page) => {
+    await page.selectOption("#command", "follow_get_info");
+    await page.click("#sample");
+    await page.getByText("JSON", { exact: true }).click();
+    const raw = await page.inputValue("#raw-body");
+    assert.deepEqual(JSON.parse(raw), { From_Account: "alice", To_Account: ["bob", "carol"] });
+    await page.fill("#raw-body", '{"From_Account":"alice",}');
+    await waitForText(page, "#raw-body-hint", "Not JSON, and sent all the same");
+    assert.equal((await press(page)).ErrorCode, 60003);
+    await page.fill("#raw-body", '{"From_Account":1,"To_Account":["bob"]}');
+    assert.equal((await press(page)).ErrorCode, 60015);
+    assert.match(await textOf(page, "#verdict"), /An account in the body is not a string/);
+  }));
+
+  it("says at the field what is wrong with it", () => onPage(async (page) => {
+    await page.selectOption("#command", "follow_check");
+    await page.click("#send");
+    await waitForText(page, "#field-From_Account-hint", "From_Account is needed.");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "field-From_Account");
+    await page.fill("#field-From_Account", "nobody.here");
+    await page.fill("#field-To_Account", Array.from({ length: 101 }, (_, i) => `a${i}`).join("\n"));
+    await page.click("#send");
+    await waitForText(page, "#field-To_Account-hint", "101 accounts; at most 100 are taken.");
+    assert.equal(await page.getAttribute("#field-To_Account", "aria-invalid"), "true");
+    assert.equal(await textOf(page, "#sent"), "", "neither was sent");
+    const answer = await send(page, "follow_check", { To_Account: "bob" });
+    assert.equal(answer.ErrorCode, 30003);
+    await waitForText(page, "#field-From_Account-hint", "30003: The account was never");
+    await api.accounts("account_import", { UserID: "eve" });
+    const negative = await send(page, "follow_get", { From_Account: "eve", WantNum: "-1" });
+    assert.equal(negative.ErrorCode, 30001);
+    await waitForText(page, "#field-WantNum-hint", "30001: WantNum is negative");
+    await page.selectOption("#command", "account_import");
+    await page.fill("#field-UserID", "ü".repeat(17));
+    await page.click("#send");
+    await waitForText(page, "#field-UserID-hint", "longer than 32 bytes");
+  }));
+
+  it("does not move what is below when an answer comes", () => onPage(async (page) => {
+    const places = () => page.evaluate(() => ["send", "sent-title", "curl"].map((id) =>
+      document.getElementById(id).getBoundingClientRect().top));
+    const empty = await places();
+    await send(page, "follow_get_info", { From_Account: "nobody.here", To_Account: "bob" });
+    assert.deepEqual(await places(), empty);
+  }));
+});
+
+describe("sign-in", () => {
+  it("shows a refused ticket where it is typed", () => onPage(async (page) => {
+    const fields = { From_Account: "alice", To_Account: "bob" };
+    await page.fill("#usersig", foreignTicket(api.ticket));
+    assert.equal((await send(page, "follow_check", fields)).ErrorCode, 70009);
+    await waitForText(page, "#sign-in-state", "70009: The UserSig was not made with a key");
+    assert.equal(await page.getAttribute("#usersig", "aria-invalid"), "true");
+    await page.fill("#usersig", "no ticket");
+    await page.click("#sign-in button");
+    await waitForText(page, "#sign-in-state", "70003: The UserSig cannot be decoded.");
+    await selectTab(page, "charts");
+    await waitForText(page, "#counts-state", "70003");
+    await page.fill("#usersig", api.ticket.usersig);
+    await page.fill("#sdkappid", "7");
+    await page.click("#sign-in button");
+    await waitForText(page, "#sign-in-state", "70020");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "sdkappid");
+    await page.fill("#sdkappid", String(api.ticket.sdkappid));
+    await page.click("#sign-in button");
+    await waitForText(page, "#sign-in-state", "The server takes this ticket of administrator.");
+    assert.equal(await page.getAttribute("#sdkappid", "aria-invalid"), null);
+    await open(page);
+    assert.equal(await page.inputValue("#identifier"), api.ticket.identifier);
+    assert.equal(await page.inputValue("#usersig"), api.ticket.usersig);
+    await waitForText(page, "#counts-state", "accounts; above 16");
+  }));
+
+  it("takes a ticket by hand and keeps it for this tab alone", () => {
+    // As a server answers that does not run for development; the browser notes it by itself.
+    const prepare = (page) => page.route("**/console/dev.json", (route) =>
+      route.fulfill({ status: 404 }));
+    const expected = /status of 404/;
+    return onPage(async (page) => {
+      assert.equal(await page.inputValue("#usersig"), "");
+      await page.click("#sign-in button");
+      await waitForText(page, "#sign-in-state", "are needed");
+      await page.fill("#field-From_Account", "alice");
+      await page.fill("#field-To_Account", "bob");
+      await page.click("#send");
+      await waitForText(page, "#outcome", "Not sent");
+      for (const [name, value] of Object.entries(api.ticket)) {
+        await page.fill(`#${name}`, String(value));
+      }
+      await page.click("#sign-in button");
+      await waitForText(page, "#sign-in-state", "The server takes this ticket");
+      await page.reload();
+      await page.waitForFunction(() => document.getElementById("usersig").value !== "");
+      assert.equal(await page.inputValue("#usersig"), api.ticket.usersig);
+      assert.deepEqual(await page.evaluate(() => [localStorage.length, document.cookie]), [0, ""]);
+    }, { prepare, expected });
+  });
+});
+
+describe("accounts", () => {
+  before(async () => {
+    await importAccounts(["star", "quiet", ...FANS]);
+    for (const fan of FANS) {
+      await follow(fan, "star");
+    }
+    await follow("star", "fan03");
+  });
+
+  const counts = (page) => Promise.all(["followers", "following", "mutual"].map((name) =>
+    textOf(page, `#count-${name}`)));
+  const names = (page) => page.locator("#list-rows bdi").allInnerTexts();
+
+  it("shows counts and the relation, and changes it", () => onPage(async (page) => {
+    await lookUp(page, "star", "fan03");
+    assert.deepEqual(await counts(page), ["25", "1", "1"]);
+    await waitForText(page, "#relation", "star and fan03 follow each other. FollowType is 3.");
+    await page.fill("#other", "fan04");
+    await page.click("#look-up");
+    await waitForText(page, "#relation", "fan04 follows star, who does not follow back.");
+    await page.click("#change");
+    await waitForText(page, "#relation", "star and fan04 follow each other.");
+    await waitForText(page, "#count-mutual", "2");
+    assert.deepEqual(await counts(page), ["25", "2", "2"]);
+    assert.equal(await textOf(page, "#change"), "Unfollow fan04");
+    await page.click("#change");
+    await waitForText(page, "#relation", "fan04 follows star, who does not follow back.");
+    await waitForText(page, "#count-mutual", "1");
+    await page.click("#swap");
+    await waitForText(page, "#relation", "fan04 follows star, who does not follow back.");
+    assert.equal(await textOf(page, "#change"), "Unfollow star");
+    await page.fill("#other", "quiet");
+    await page.click("#look-up");
+    await waitForText(page, "#relation", "fan04 and quiet do not follow each other.");
+  }));
+
+  it("turns the pages of the lists", () => onPage(async (page) => {
+    await lookUp(page, "star");
+    const newestFirst = FANS.toReversed();
+    assert.deepEqual(await names(page), newestFirst.slice(0, 10));
+    const age = Date.now() - Date.parse(
+      await page.locator("#list-rows time").first().getAttribute("datetime"));
+    assert.ok(Math.abs(age) < 600_000, "follow times are of now");
+    assert.equal(await page.isDisabled("#previous"), true);
+    await page.click("#next");
+    await waitForText(page, "#list-state", "Page 2: 10 followers.");
+    assert.deepEqual(await names(page), newestFirst.slice(10, 20));
+    await page.click("#next");
+    await waitForText(page, "#list-state", "Page 3: 5 followers, the last of them.");
+    assert.deepEqual(await names(page), newestFirst.slice(20));
+    assert.equal(await page.isDisabled("#next"), true);
+    await page.click("#previous");
+    await waitForText(page, "#list-state", "Page 2");
+    await page.selectOption("#page-size", "100");
+    await waitForText(page, "#list-state", "Page 1: 25 followers, the last of them.");
+    await page.getByText("Mutual", { exact: true }).last().click();
+    await waitForText(page, "#list-state", "Page 1: 1 mutual follow");
+    assert.deepEqual(await names(page), ["fan03"]);
+    await page.click("#list-rows button");
+    await waitForText(page, "#relation", "star and fan03 follow each other.");
+    assert.equal(await page.inputValue("#other"), "fan03");
+  }));
+
+  it("says at the field which account is not there", () => onPage(async (page) => {
+    await selectTab(page, "account");
+    await page.click("#look-up");
+    await waitForText(page, "#account-hint", "An account is needed.");
+    await page.fill("#account", "nobody.here");
+    await page.click("#look-up");
+    await waitForText(page, "#account-hint", "30003");
+    assert.deepEqual(await counts(page), ["–", "–", "–"]);
+    await page.fill("#account", "star");
+    await page.fill("#other", "nobody.here");
+    await page.click("#look-up");
+    await waitForText(page, "#other-hint", "30003");
+    assert.deepEqual(await counts(page), ["25", "1", "1"]);
+    assert.equal(await page.isDisabled("#change"), true);
+  }));
+
+  it("takes names of strangers for text", () => onPage(async (page) => {
+    await importAccounts([HOSTILE]);
+    await follow(HOSTILE, "quiet");
+    await lookUp(page, "quiet", HOSTILE);
+    assert.deepEqual(await names(page), [HOSTILE]);
+    await waitForText(page, "#relation", `${HOSTILE} follows quiet`);
+    assert.equal(await textOf(page, "#change"), `Follow ${HOSTILE}`);
+    await selectTab(page, "request");
+    const answer = await send(page, "follow_get_info", {
+      From_Account: "quiet", To_Account: HOSTILE,
+    });
+    assert.equal(answer.FollowInfo[0].To_Account, HOSTILE);
+    assert.equal(await page.locator("img").count(), 0);
+    await api.accounts("account_delete", { DeleteItem: [{ UserID: HOSTILE }] });
+  }));
+});
+
+describe("charts", () => {
+  const points = (page, chart) => page.locator(`#${chart} circle.point`).evaluateAll((dots) =>
+    dots.map((dot) => ({ ...dot.dataset })));
+
+  it("draws the follower counts that the server counts", () => onPage(async (page) => {
+    const { Buckets } = await api.followerCounts();
+    assert.ok(Buckets.some((bucket) => bucket.Followers > 16), "not every bucket is exact");
+    await selectTab(page, "charts");
+    await page.locator("#counts-chart circle.point").first().waitFor();
+    const atLeast = Buckets.map(({ Followers }) => ({
+      followers: String(Followers),
+      accounts: String(Buckets.filter((bucket) => bucket.Followers >= Followers)
+        .reduce((sum, bucket) => sum + bucket.Accounts, 0)),
+    }));
+    assert.deepEqual(await points(page, "counts-chart"), atLeast);
+    await page.getByText("in each bucket").click();
+    const each = Buckets.map((bucket) => ({
+      followers: String(bucket.Followers), accounts: String(bucket.Accounts),
+    }));
+    assert.deepEqual(await points(page, "counts-chart"), each);
+    await checkPlaces(page);
+    await page.locator("summary").first().click();
+    const cells = await page.locator("#counts-rows tr").evaluateAll((rows) =>
+      rows.map((row) => [...row.cells].slice(0, 2).map((cell) => Number(cell.textContent))));
+    assert.deepEqual(cells, Buckets.map((bucket) => [bucket.Followers, bucket.Accounts]));
+    await page.locator("#counts-chart circle.point").last().hover({ force: true });
+    const last = Buckets.at(-1);
+    await waitForText(page, "#counts-chart .tip", `from ${last.Followers} followers on`);
+    assert.match(await page.textContent("#counts-chart .tip"), new RegExp(`^${last.Accounts} `));
+  }));
+
+  // More followers are further right, more accounts are higher, and both are within the frame.
+  async function checkPlaces(page) {
+    const dots = await page.locator("#counts-chart circle.point").evaluateAll((all) =>
+      all.map((dot) => ({
+        x: dot.cx.baseVal.value, y: dot.cy.baseVal.value, accounts: Number(dot.dataset.accounts),
+        width: dot.ownerSVGElement.clientWidth, height: dot.ownerSVGElement.clientHeight,
+      })));
+    for (const [at, dot] of dots.entries()) {
+      assert.ok(dot.x > 0 && dot.x < dot.width && dot.y > 0 && dot.y < dot.height);
+      assert.ok(at === 0 || dot.x > dots[at - 1].x);
+      assert.ok(dots.every((other) => (other.accounts > dot.accounts) === (other.y < dot.y)));
+    }
+  }
+
+  it("repeats a read 200 times and draws how long each took", () => onPage(async (page) => {
+    await selectTab(page, "charts");
+    assert.equal(await page.isDisabled("#repeat"), true, "nothing to repeat yet");
+    await selectTab(page, "request");
+    await send(page, "follow_get_info", { From_Account: "star", To_Account: "star" });
+    await send(page, "account_import", { UserID: "written" });
+    await selectTab(page, "charts");
+    await waitForText(page, "#repeat-what", "follow_get_info");
+    await page.click("#repeat");
+    await waitForText(page, "#latency-state", "202 requests: p50");
+    const drawn = await points(page, "latency-chart");
+    assert.equal(drawn.length, 202);
+    assert.equal(drawn.filter((point) => point.command === "follow_get_info").length, 201);
+    assert.doesNotMatch(await textOf(page, "#latency-state"), /refused/, "within the rate limit");
+    const times = drawn.map((point) => Number(point.milliseconds)).sort((a, b) => a - b);
+    const p50 = times[100];
+    const shown = `p50 ${p50.toFixed(p50 < 100 ? 1 : 0)} ms`;
+    await waitForText(page, "#latency-chart .p50-label", shown);
+    await page.locator("summary").last().click();
+    assert.match(await textOf(page, "#latency-rows tr:first-child"), /^follow_get_info\s+201\s/);
+    await page.click("#clear");
+    assert.equal((await points(page, "latency-chart")).length, 0);
+  }));
+});
+
+describe("for everybody", () => {
+  const focused = (page) => page.evaluate(() => document.activeElement.id ||
+    document.activeElement.closest("[id]")?.id);
+
+  // Presses Tab until the focus is there, and looks that it can be seen all the way.
+  async function tabTo(page, id) {
+    for (let pressed = 0; pressed < 60; pressed += 1) {
+      await page.keyboard.press("Tab");
+      const outline = await page.evaluate(() => {
+        const at = document.activeElement;
+        const seen = at.type === "radio" ? at.nextElementSibling : at;
+        return getComputedStyle(seen).outlineStyle;
+      });
+      const now = await focused(page);
+      if (now === id) {
+        assert.notEqual(outline, "none", `the focus on ${id} is seen`);
+        return;
+      }
+    }
+    assert.fail(`Tab does not lead to ${id}`);
+  }
+
+  it("can be used with the keyboard alone", () => onPage(async (page) => {
+    const { keyboard } = page;
+    await tabTo(page, "sign-in");
+    await keyboard.press("Enter");
+    await waitForText(page, "#sign-in-state", "The server takes this ticket");
+    await tabTo(page, "tab-request");
+    await tabTo(page, "command");
+    await keyboard.type("account_check");
+    await waitForText(page, "#command-hint", "Which accounts exist.");
+    await tabTo(page, "field-CheckItem");
+    await keyboard.type("star");
+    await keyboard.press("Control+Enter");
+    await waitForText(page, "#response-body", "Imported");
+    await page.keyboard.press("Shift+Tab");
+    while ((await focused(page)) !== "tab-request") {
+      await keyboard.press("Shift+Tab");
+    }
+    await keyboard.press("ArrowRight");
+    assert.equal(await focused(page), "tab-account");
+    await tabTo(page, "account");
+    await keyboard.type("star");
+    await tabTo(page, "other");
+    await keyboard.type("quiet");
+    await keyboard.press("Enter");
+    await waitForText(page, "#relation", "do not follow each other");
+    await tabTo(page, "change");
+    await keyboard.press("Enter");
+    await waitForText(page, "#relation", "star follows quiet");
+    assert.equal(await focused(page), "change");
+    await keyboard.press("Enter");
+    await waitForText(page, "#relation", "do not follow each other");
+    await tabTo(page, "panel-account");
+    await keyboard.press("ArrowRight");
+    await waitForText(page, "#list-state", "1 followed account");
+    await keyboard.press("ArrowLeft");
+    await waitForText(page, "#list-state", "10 followers");
+    await tabTo(page, "next");
+    await keyboard.press("Enter");
+    await waitForText(page, "#list-state", "Page 2");
+    await keyboard.press("Enter");
+    await waitForText(page, "#list-state", "Page 3");
+    await page.waitForFunction(() => document.activeElement.id === "previous");
+    while ((await focused(page)) !== "tab-account") {
+      await keyboard.press("Shift+Tab");
+    }
+    await keyboard.press("End");
+    assert.equal(await focused(page), "tab-charts");
+    await page.locator("#counts-chart circle.point").first().waitFor();
+    await tabTo(page, "counts-chart");
+    await keyboard.press("End");
+    await waitForText(page, "#counts-state", /with at least \d+ followers$/);
+    await keyboard.press("Home");
+    await waitForText(page, "#counts-state", "with at least 0 followers");
+    await keyboard.press("Escape");
+    while ((await focused(page)) !== "tab-charts") {
+      await keyboard.press("Shift+Tab");
+    }
+    await keyboard.press("ArrowRight");
+    assert.equal(await focused(page), "tab-request");
+  }));
+
+  const background = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+
+  // Text whose contrast with what is behind it is below 4.5, as the guidelines count it.
+  const faintTexts = (page) => page.evaluate(() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgb = (colour) => {
+      canvas.clearRect(0, 0, 1, 1);
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+      return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = ([red, green, blue]) => {
+      const [r, g, b] = [red, green, blue].map((value) => value / 255).map((value) =>
+        value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (node) => {
+      const colour = rgb(getComputedStyle(node).backgroundColor);
+      return colour[3] === 255 ? colour : behind(node.parentElement);
+    };
+    const contrast = (node, colour) => {
+      const [low, high] = [luminance(rgb(colour)), luminance(behind(node))].sort((a, b) => a - b);
+      return (high + 0.05) / (low + 0.05);
+    };
+    const texts = [...document.querySelectorAll("body *")].filter((node) =>
+      node.checkVisibility() && !node.closest(".skip, .tip, noscript, button:disabled") &&
+      [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim() !== ""));
+    return texts.filter((node) => {
+      const style = getComputedStyle(node);
+      return contrast(node, node instanceof SVGElement ? style.fill : style.color) < 4.5;
+    }).map((node) => node.outerHTML.slice(0, 100));
+  });
+
+  for (const colorScheme of ["light", "dark"]) {
+    it(`is readable in ${colorScheme}`, () => onPage(async (page) => {
+      await send(page, "follow_get_info", { From_Account: "star", To_Account: "star\nzoe" });
+      assert.deepEqual(await faintTexts(page), []);
+      await lookUp(page, "star", "quiet");
+      assert.deepEqual(await faintTexts(page), []);
+      await selectTab(page, "charts");
+      await page.locator("#counts-chart circle.point").first().waitFor();
+      assert.deepEqual(await faintTexts(page), []);
+    }, { colorScheme }));
+  }
+
+  it("is light or dark as the system is, unless told otherwise", () => onPage(async (page) => {
+    const light = await background(page);
+    await page.emulateMedia({ colorScheme: "dark" });
+    const dark = await background(page);
+    assert.notEqual(light, dark);
+    await page.click("#theme");
+    assert.equal(await background(page), light);
+    assert.equal(await page.getAttribute("#theme", "aria-label"), "Switch to dark");
+    await page.reload();
+    await page.waitForFunction(() => document.documentElement.dataset.theme === "light");
+    assert.equal(await background(page), light);
+  }));
+
+  it("fits a telephone", () => onPage(async (page) => {
+    const overflow = () => page.evaluate(() =>
+      document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    await send(page, "follow_get_info", { From_Account: "star", To_Account: "star" });
+    assert.ok(await overflow() <= 0);
+    await lookUp(page, "star", "quiet");
+    assert.ok(await overflow() <= 0);
+    await selectTab(page, "charts");
+    await page.locator("#counts-chart circle.point").first().waitFor();
+    assert.ok(await overflow() <= 0);
+  }, { viewport: { width: 360, height: 740 } }));
+
+  it("has a name for every control", () => onPage(async (page) => {
+    const nameless = await page.evaluate(() => {
+      const controls = [...document.querySelectorAll("input, select, textarea, button")];
+      const named = (control) => control.labels?.length || control.ariaLabel ||
+        control.textContent.trim() !== "";
+      return controls.filter((control) => !named(control)).map((control) => control.outerHTML);
+    });
+    assert.deepEqual(nameless, []);
+  }));
+});
+
+// The small graph that a server for development begins with.
+describe("the picture of the README", { skip: !process.env.SCREENSHOT }, () => {
+  it("is taken", () => onPage(async (page) => {
+    const mutual = await api.follow("follow_get", { From_Account: PICTURED, FollowType: 3 });
+    await lookUp(page, PICTURED, mutual.FollowItem[0].To_Account);
+    await waitForText(page, "#relation", "follow each other");
+    await page.evaluate(() => document.activeElement.blur());
+    await page.mouse.move(0, 0);
+    await page.screenshot({ path: process.env.SCREENSHOT });
+  }));
+});
