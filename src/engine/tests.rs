@@ -239,3 +239,32 @@ fn a_position_that_cannot_be_written_stays_what_it_was() {
     drop(graph);
     assert_eq!(open(&storage).consumers(), [("sender".to_owned(), 2)]);
 }
+
+#[cfg(feature = "wire")]
+#[test]
+fn a_latched_graph_refuses_writes_of_the_follow_api_without_saying_why_and_reads_go_on() {
+    use crate::wire::usersig::{Key, generate};
+    use crate::wire::{App, Code, FollowService};
+    let storage = FailingStorage::default();
+    let graph = FollowGraph::start(Arc::new(storage.clone()), Options::new()).unwrap();
+    graph.add_account("a").unwrap();
+    graph.add_account("b").unwrap();
+    graph.follow("a", "b").unwrap();
+    let key = Key::new("secret");
+    let ticket = generate(&key, 7, "administrator", 1000, 60);
+    let service = FollowService::new([App::new(7, vec![key], Arc::new(graph))]).clock(|| 1000);
+    let query = format!("sdkappid=7&identifier=administrator&usersig={ticket}");
+    let ask = |path: &str, body: &str| service.respond(path, &query, body.as_bytes());
+    storage.syncs_fail.store(true, Ordering::Relaxed);
+    for _ in 0..2 {
+        let unfollow = r#"{"From_Account":"a","To_Account":["b"]}"#;
+        let refused = ask("/v4/follow/follow_delete", unfollow);
+        assert_eq!(refused.code, Code::ServerFailed);
+        assert!(!String::from_utf8_lossy(&refused.body).contains("disk"));
+        assert!(refused.failure.is_some_and(|failure| failure.contains("the disk is gone")));
+        let refused = ask("/v4/im_open_login_svc/account_import", r#"{"UserID":"c"}"#);
+        assert_eq!(refused.code, Code::AccountServerFailed);
+    }
+    let read = ask("/v4/follow/follow_get", r#"{"From_Account":"b","FollowType":1}"#);
+    assert_eq!(read.code, Code::Ok);
+}

@@ -2,6 +2,7 @@
 //! a request, its address and how often it comes.
 
 use super::config::{AppConfig, Config, ConfigError};
+use super::webhooks::{Progress, Sender};
 use crate::wire::{Admitted, Answer, App, Code, FollowService};
 use crate::{FollowGraph, Options};
 use governor::{DefaultDirectRateLimiter, Quota};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub(super) struct Apps {
     pub(super) service: FollowService,
     pub(super) graphs: Vec<(u64, Arc<FollowGraph>)>,
+    /// How the webhooks of those apps do that have them.
+    pub(super) webhooks: Vec<(u64, Arc<Progress>)>,
     gates: HashMap<u64, Gate>,
 }
 
@@ -28,7 +31,8 @@ struct Gate {
 impl Apps {
     /// Fetches the keys and opens the graphs.
     pub(super) fn open(config: &Config) -> Result<Apps, ConfigError> {
-        let (mut apps, mut graphs, mut gates) = (Vec::new(), Vec::new(), HashMap::new());
+        let (mut apps, mut graphs, mut webhooks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gates = HashMap::new();
         for app in &config.apps {
             let number = *app.sdkappid.get_ref();
             let keys: Vec<_> =
@@ -37,9 +41,12 @@ impl Apps {
             let served = App::new(number, keys, graph.clone());
             apps.push(served.admins(app.admins.iter().cloned()).follow_is_on(app.follow));
             gates.insert(number, Gate::new(app));
+            if let Some(settings) = &app.webhooks {
+                webhooks.push((number, Sender::start(number, &graph, settings)?));
+            }
             graphs.push((number, graph));
         }
-        Ok(Apps { service: FollowService::new(apps), graphs, gates })
+        Ok(Apps { service: FollowService::new(apps), graphs, webhooks, gates })
     }
 
     /// Whether a request may be carried out: the service's own conditions, then the address, then

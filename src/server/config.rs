@@ -156,6 +156,27 @@ pub struct AppConfig {
     /// Whether following somebody who was never imported imports them.
     #[serde(default)]
     pub create_missing_accounts: bool,
+    /// Whom to tell of follows and unfollows; nobody if absent.
+    pub webhooks: Option<Webhooks>,
+}
+
+/// Whom to tell of follows and unfollows, and how patiently.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    /// Where to send them.
+    pub url: String,
+    /// The token that signs them; unsigned if absent.
+    pub token: Option<Secret>,
+    /// How long one request may take.
+    #[serde(default = "two")]
+    pub timeout_seconds: f64,
+    /// How often one is tried before it is given up. The pauses between begin with 0.1 s and grow
+    /// to 30 s.
+    #[serde(default = "twelve")]
+    pub attempts: NonZeroU32,
+    /// Where those that were given up are kept, a JSON object a line.
+    pub dead_letter_file: PathBuf,
 }
 
 /// Where a secret is. It is never in the configuration itself.
@@ -170,6 +191,14 @@ pub enum Secret {
 
 fn yes() -> bool {
     true
+}
+
+fn two() -> f64 {
+    2.0
+}
+
+fn twelve() -> NonZeroU32 {
+    NonZeroU32::new(12).expect("it is not zero")
 }
 
 fn administrator() -> Vec<String> {
@@ -230,6 +259,12 @@ impl Config {
                 let message = "another app has this graph; each has one of its own";
                 return Err(place.error(app.graph.span().start, message));
             }
+            if let Some(webhooks) = &app.webhooks
+                && !(0.001..1e6).contains(&webhooks.timeout_seconds)
+            {
+                let message = "webhooks: timeout_seconds is between 0.001 and a million";
+                return Err(place.error(app.sdkappid.span().start, message));
+            }
             if !(1..=2).contains(&app.keys.get_ref().len()) {
                 let message = "an app has one key, or two while one is being replaced";
                 return Err(place.error(app.keys.span().start, message));
@@ -246,7 +281,12 @@ impl Config {
         }
         for app in &mut self.apps {
             resolve(app.graph.get_mut());
-            for secret in app.keys.get_mut() {
+            let mut secrets: Vec<&mut Secret> = app.keys.get_mut().iter_mut().collect();
+            if let Some(webhooks) = &mut app.webhooks {
+                resolve(&mut webhooks.dead_letter_file);
+                secrets.extend(&mut webhooks.token);
+            }
+            for secret in secrets {
                 if let Secret::File(path) = secret {
                     resolve(path);
                 }
@@ -270,13 +310,19 @@ impl AppConfig {
             calls_per_second: documented_calls_per_second(),
             allow: None,
             create_missing_accounts: false,
+            webhooks: None,
         }
     }
 }
 
 impl Secret {
-    /// Fetches the secret.
+    /// Fetches a key.
     pub(super) fn fetch(&self) -> Result<Key, ConfigError> {
+        self.fetch_text().map(|text| Key::new(&text))
+    }
+
+    /// Fetches the secret.
+    pub(super) fn fetch_text(&self) -> Result<String, ConfigError> {
         let text = match self {
             Secret::File(path) => fs::read_to_string(path).map_err(|error| {
                 ConfigError(format!("cannot read the key file {}: {error}", path.display()))
@@ -286,9 +332,9 @@ impl Secret {
             })?,
         };
         if text.trim().is_empty() {
-            return Err(ConfigError(format!("a key is empty: {self:?}")));
+            return Err(ConfigError(format!("a secret is empty: {self:?}")));
         }
-        Ok(Key::new(&text))
+        Ok(text.trim().to_owned())
     }
 }
 

@@ -174,6 +174,8 @@ impl Server {
             .http1()
             .timer(TokioTimer::new())
             .max_buf_size(HEAD_BYTES_MAX)
+            // Who closes its own half waits for the answer all the same.
+            .half_close(true)
             // Answers to requests sent in one go leave in one go.
             .pipeline_flush(true);
         builder

@@ -1,6 +1,7 @@
 //! What `/metrics` says, in the text format of `OpenMetrics`.
 
 use super::apps::Apps;
+use super::webhooks::Progress;
 use crate::Stats;
 use crate::wire::Answer;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,6 +23,12 @@ struct AnswerLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AppLabels {
     pub(super) sdkappid: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    sdkappid: u64,
+    outcome: &'static str,
 }
 
 type Latency = Family<AnswerLabels, Histogram, fn() -> Histogram>;
@@ -47,6 +54,9 @@ struct GraphMetrics {
     latched: Family<AppLabels, Gauge>,
     checkpoint_failed: Family<AppLabels, Gauge>,
     last_checkpoint: Family<AppLabels, Gauge>,
+    webhook_position: Family<AppLabels, Gauge>,
+    webhooks_behind: Family<AppLabels, Gauge>,
+    webhooks: Family<WebhookLabels, Counter>,
     syncs: Family<AppLabels, Counter>,
     sync_seconds: Family<AppLabels, Counter<f64, AtomicU64>>,
 }
@@ -82,7 +92,12 @@ impl Metrics {
     /// The text of `/metrics`.
     pub(super) fn text(&self, apps: &Apps) -> String {
         for (sdkappid, graph) in &apps.graphs {
-            self.graphs.set(&AppLabels { sdkappid: *sdkappid }, &graph.stats());
+            let stats = graph.stats();
+            self.graphs.set(&AppLabels { sdkappid: *sdkappid }, &stats);
+            let webhooks = apps.webhooks.iter().find(|(app, _)| app == sdkappid);
+            if let Some((_, progress)) = webhooks {
+                self.graphs.set_webhooks(*sdkappid, progress, &stats);
+            }
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes every character");
@@ -111,6 +126,14 @@ impl GraphMetrics {
         for (name, help, family) in gauges {
             registry.register(name, help, family.clone());
         }
+        let gauges = [
+            ("webhook_position", "The last commit that was told of", &self.webhook_position),
+            ("webhooks_behind", "Commits that were not told of yet", &self.webhooks_behind),
+        ];
+        for (name, help, family) in gauges {
+            registry.register(name, help, family.clone());
+        }
+        registry.register("webhooks", "Webhooks by what became of them", self.webhooks.clone());
         let help = "How many times the disk was waited for";
         registry.register("syncs", help, self.syncs.clone());
         let help = "How long the disk was waited for";
@@ -135,5 +158,22 @@ impl GraphMetrics {
         self.syncs.get_or_create(app).inner().store(stats.sync_count, Ordering::Relaxed);
         let seconds = stats.sync_time.as_secs_f64().to_bits();
         self.sync_seconds.get_or_create(app).inner().store(seconds, Ordering::Relaxed);
+    }
+    fn set_webhooks(&self, sdkappid: u64, progress: &Progress, stats: &Stats) {
+        let app = AppLabels { sdkappid };
+        let position = progress.position.load(Ordering::Relaxed);
+        let behind = stats.durable_sequence.saturating_sub(position);
+        let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.webhook_position.get_or_create(&app).set(as_gauge(position));
+        self.webhooks_behind.get_or_create(&app).set(as_gauge(behind));
+        for (outcome, count) in [
+            ("delivered", &progress.delivered),
+            ("failed_attempt", &progress.failed_attempts),
+            ("dead_letter", &progress.dead_letters),
+            ("dropped", &progress.dropped),
+        ] {
+            let counter = self.webhooks.get_or_create(&WebhookLabels { sdkappid, outcome });
+            counter.inner().store(count.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }

@@ -17,8 +17,9 @@ mod console;
 mod metrics;
 mod requests;
 mod tls;
+mod webhooks;
 
-pub use config::{AppConfig, Config, ConfigError, ConsoleTicket, Https, Limits, Secret};
+pub use config::{AppConfig, Config, ConfigError, ConsoleTicket, Https, Limits, Secret, Webhooks};
 
 use apps::Apps;
 use connections::Listeners;

@@ -21,4 +21,5 @@ mod server;
 mod strain;
 mod support;
 mod tidy;
+mod webhooks;
 mod wire;

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 const INFO: &str =
     r#"{"From_Account":"UserID_001","To_Account":["UserID_001","UserID_002","UserID_003"]}"#;
-const ADD: &str = r#"{"From_Account":"UserID_001","FollowItem":[{"To_Account":"UserID_002"},{"To_Account":"UserID_003"}]}"#;
+const ADD: &str = concat!(
+    r#"{"From_Account":"UserID_001","#,
+    r#""FollowItem":[{"To_Account":"UserID_002"},{"To_Account":"UserID_003"}]}"#
+);
 const ENDS: Duration = Duration::from_secs(20);
 
 /// The three counts of each account of an answer.
@@ -120,10 +123,8 @@ fn what_published_clients_send_is_taken() {
         ),
     ] {
         let path = path_of("account_check");
-        let length = body.len();
-        let request = format!(
-            "{method} {path}?{query} HTTP/1.1\r\nHost: x\r\n{header}Content-Length: {length}\r\n\r\n{body}"
-        );
+        let head = format!("{method} {path}?{query} HTTP/1.1\r\nHost: x\r\n{header}");
+        let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
         let answer = server.raw(request.as_bytes());
         assert!(answer.contains(r#""AccountStatus":"Imported""#), "{method} {header}{answer}");
         assert!(answer.contains("access-control-allow-origin: *"), "{answer}");
@@ -137,6 +138,7 @@ fn each_code_of_the_transport_can_be_had() {
     let client = server.client();
     client.import(&["UserID_001"]);
     let url = format!("{}?{}", path_of("follow_get_info"), client.query);
+    let chunk = format!("3e9\r\n{}\r\n0\r\n\r\n", " ".repeat(1001));
     for (request, code, words) in [
         (format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n"), 60002, "the method is POST"),
         (format!("PUT {url} HTTP/1.1\r\nHost: x\r\n\r\n"), 60002, "the method is POST"),
@@ -149,10 +151,7 @@ fn each_code_of_the_transport_can_be_had() {
             "1000 bytes",
         ),
         (
-            format!(
-                "POST {url} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n{}\r\n0\r\n\r\n",
-                " ".repeat(1001)
-            ),
+            format!("POST {url} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"),
             60002,
             "1000 bytes",
         ),

@@ -1,0 +1,427 @@
+//! Tells another server of follows and unfollows, from the change feed.
+//!
+//! Each is told at least once, those of one follower in their order. How far it has come is kept
+//! in the graph's directory: a server that is killed goes on where it was and may tell the last
+//! ones again. No request waits for anything here: a receiver that hangs or fails only falls
+//! behind.
+//!
+//! The requests are those of the original
+//! (<https://www.tencentcloud.com/document/product/1047/70355>,
+//! <https://www.tencentcloud.com/document/product/1047/70356>).
+
+use super::config::{ConfigError, Webhooks};
+use crate::{AccountId, Change, Commit, Consumer, ErrorKind, FollowGraph};
+use backon::{BlockingRetryable, ExponentialBuilder};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// The name of the position in the graph's directory.
+const CONSUMER: &str = "webhooks";
+/// Commits told of before the position is written down.
+const COMMITS_MAX: usize = 256;
+/// Requests under way. Each follower belongs to one lane, which keeps the order.
+const LANES: u32 = 8;
+/// How long one wait for a commit is. It ends at once when there is one.
+const WAIT: Duration = Duration::from_mins(1);
+/// How long to wait after the feed failed.
+const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// What is known of the sending, for the metrics.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The last commit whose events were all told or given up.
+    pub(super) position: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) failed_attempts: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+    /// Events of accounts that were removed before they could be told of.
+    pub(super) dropped: AtomicU64,
+}
+
+/// What happened, in the form in which it is told.
+#[derive(Debug, Serialize, PartialEq, Eq)]
+#[serde(untagged)]
+enum Event {
+    Followed {
+        #[serde(rename = "CallbackCommand")]
+        command: &'static str,
+        #[serde(rename = "From_Account")]
+        from: String,
+        #[serde(rename = "FollowList")]
+        followed: Vec<Followed>,
+        #[serde(rename = "EventTime")]
+        at_milliseconds: u64,
+    },
+    Unfollowed {
+        #[serde(rename = "CallbackCommand")]
+        command: &'static str,
+        #[serde(rename = "From_Account")]
+        from: String,
+        #[serde(rename = "To_Account")]
+        unfollowed: Vec<String>,
+        #[serde(rename = "EventTime")]
+        at_milliseconds: u64,
+    },
+}
+
+#[derive(Debug, Serialize, PartialEq, Eq)]
+struct Followed {
+    #[serde(rename = "To_Account")]
+    to: String,
+}
+
+impl Event {
+    fn command(&self) -> &'static str {
+        match self {
+            Event::Followed { command, .. } | Event::Unfollowed { command, .. } => command,
+        }
+    }
+}
+
+/// Changes of one follower that are told together: of one commit, of one kind, at one time.
+struct Group {
+    sequence: u64,
+    follower: AccountId,
+    /// When, for follows; of unfollows the log does not say.
+    followed_at: Option<u32>,
+    others: Vec<AccountId>,
+}
+
+/// What is answered, as far as it is looked at.
+#[derive(Deserialize)]
+struct Verdict {
+    #[serde(rename = "ErrorCode", default)]
+    code: i64,
+    #[serde(rename = "ErrorInfo", default)]
+    info: String,
+}
+
+/// A line of the file of what could not be told.
+#[derive(Serialize)]
+struct DeadLetter<'a> {
+    sequence: u64,
+    failed_at: u64,
+    error: &'a str,
+    event: &'a Event,
+}
+
+/// Sends the events of one app, on a thread of its own.
+pub(super) struct Sender {
+    sdkappid: u64,
+    graph: Weak<FollowGraph>,
+    settings: Webhooks,
+    token: Option<String>,
+    agent: Agent,
+    dead_letters: parking_lot::Mutex<File>,
+    progress: Arc<Progress>,
+}
+
+impl Sender {
+    /// Starts sending what is committed from now on, or behind what was told before.
+    pub(super) fn start(
+        sdkappid: u64,
+        graph: &Arc<FollowGraph>,
+        settings: &Webhooks,
+    ) -> Result<Arc<Progress>, ConfigError> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            ConfigError::new(format!("cannot send the webhooks of app {sdkappid}: {what}: {error}"))
+        };
+        let path = &settings.dead_letter_file;
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|error| failed(&path.display().to_string(), &error))?;
+        let consumer = graph.consumer(CONSUMER).map_err(|error| failed("the feed", &error))?;
+        let progress = Arc::new(Progress::default());
+        progress.position.store(consumer.position(), Ordering::Relaxed);
+        let sender = Sender {
+            sdkappid,
+            graph: Arc::downgrade(graph),
+            token: settings.token.as_ref().map(super::Secret::fetch_text).transpose()?,
+            agent: agent(settings),
+            settings: settings.clone(),
+            dead_letters: parking_lot::Mutex::new(file),
+            progress: progress.clone(),
+        };
+        std::thread::Builder::new()
+            .name("followgraph-webhooks".to_owned())
+            .spawn(move || sender.run(consumer))
+            .map_err(|error| failed("no thread", &error))?;
+        Ok(progress)
+    }
+
+    fn run(&self, mut consumer: Consumer) {
+        loop {
+            match self.step(&mut consumer) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Closed => return,
+                Err(error) if error.kind() == ErrorKind::PositionLost => {
+                    tracing::error!(app = self.sdkappid, %error, "webhooks: events were lost");
+                    if let Err(error) = consumer.skip_to_oldest() {
+                        tracing::error!(app = self.sdkappid, %error, "webhooks");
+                        std::thread::sleep(PAUSE);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(app = self.sdkappid, %error, "webhooks");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Waits for commits, tells of them, and only then writes down that it did.
+    fn step(&self, consumer: &mut Consumer) -> crate::Result<()> {
+        let mut wait = WAIT;
+        let (mut groups, mut last, mut count) = (Vec::new(), None, 0);
+        while count < COMMITS_MAX
+            && let Some(commit) = consumer.next(wait)?
+        {
+            wait = Duration::ZERO;
+            count += 1;
+            last = Some(commit.sequence);
+            groups.extend(groups_of(&commit));
+        }
+        let Some(last) = last else { return Ok(()) };
+        let events = self.events(groups);
+        if let Err(error) = self.tell_all(&events) {
+            let error = format!("a dead letter cannot be written: {error}");
+            return Err(crate::Error::new(ErrorKind::Io, error));
+        }
+        consumer.acknowledge(last)?;
+        self.progress.position.store(last, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the groups names, lane by lane. What became of accounts that are gone, nobody is told.
+    fn events(&self, groups: Vec<Group>) -> BTreeMap<u32, Vec<(u64, Event)>> {
+        let mut lanes: BTreeMap<u32, Vec<(u64, Event)>> = BTreeMap::new();
+        let Some(graph) = self.graph.upgrade() else { return lanes };
+        for group in groups {
+            let event = event_of(&graph, &group);
+            let told = event.as_ref().map_or(0, |(_, count)| *count);
+            let dropped = (group.others.len() - told) as u64;
+            self.progress.dropped.fetch_add(dropped, Ordering::Relaxed);
+            if let Some((event, _)) = event {
+                lanes.entry(group.follower.0 % LANES).or_default().push((group.sequence, event));
+            }
+        }
+        lanes
+    }
+
+    fn tell_all(&self, lanes: &BTreeMap<u32, Vec<(u64, Event)>>) -> std::io::Result<()> {
+        let tell_lane = |lane: &Vec<(u64, Event)>| {
+            lane.iter().try_for_each(|(sequence, event)| self.tell(*sequence, event))
+        };
+        std::thread::scope(|scope| {
+            let telling: Vec<_> =
+                lanes.values().map(|lane| scope.spawn(move || tell_lane(lane))).collect();
+            telling.into_iter().try_for_each(|lane| {
+                lane.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread panicked")))
+            })
+        })
+    }
+
+    /// Tells of one event until it is taken, or given up and kept.
+    fn tell(&self, sequence: u64, event: &Event) -> std::io::Result<()> {
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(RETRY_FIRST)
+            .with_max_delay(RETRY_LONGEST)
+            .with_max_times(self.settings.attempts.get() as usize - 1)
+            .with_jitter();
+        let failed_attempt = |error: &String| {
+            self.progress.failed_attempts.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(app = self.sdkappid, sequence, error, "a webhook was not taken");
+        };
+        let told = (|| self.send(event)).retry(retries).notify(|error, _| failed_attempt(error));
+        match told.call() {
+            Ok(()) => {
+                self.progress.delivered.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                failed_attempt(&error);
+                self.keep(sequence, event, &error)?;
+                self.progress.dead_letters.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, event: &Event) -> Result<(), String> {
+        let body = serde_json::to_vec(event).expect("strings and numbers have a JSON form");
+        let mut request = self
+            .agent
+            .post(&self.settings.url)
+            .query("SdkAppid", self.sdkappid.to_string())
+            .query("CallbackCommand", event.command())
+            .query("contenttype", "json")
+            .query("ClientIP", "")
+            .query("OptPlatform", "RESTAPI")
+            .content_type("application/json");
+        if let Some(token) = &self.token {
+            let now = unix_time().as_secs().to_string();
+            request = request.query("Sign", sign(token, &now)).query("RequestTime", now);
+        }
+        let mut answer = request.send(&body).map_err(|error| error.to_string())?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(format!("it answered with status {status}"));
+        }
+        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        // A receiver that says nothing of it has taken it.
+        match serde_json::from_str::<Verdict>(&text) {
+            Ok(verdict) if verdict.code != 0 => {
+                Err(format!("it answered with ErrorCode {}: {}", verdict.code, verdict.info))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down an event that was given up.
+    fn keep(&self, sequence: u64, event: &Event, error: &str) -> std::io::Result<()> {
+        tracing::error!(app = self.sdkappid, sequence, error, "a webhook was given up");
+        let failed_at = unix_time().as_secs();
+        let letter = DeadLetter { sequence, failed_at, error, event };
+        let mut line = serde_json::to_vec(&letter)?;
+        line.push(b'\n');
+        let mut file = self.dead_letters.lock();
+        file.write_all(&line)?;
+        file.sync_data()
+    }
+}
+
+fn agent(settings: &Webhooks) -> Agent {
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+    Agent::config_builder()
+        .timeout_global(Some(Duration::from_secs_f64(settings.timeout_seconds)))
+        .http_status_as_error(false)
+        .tls_config(tls)
+        .build()
+        .into()
+}
+
+fn unix_time() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
+}
+
+/// As the original signs: SHA-256 of the token and the time, in hexadecimal digits.
+fn sign(token: &str, request_time: &str) -> String {
+    let digest = Sha256::new().chain_update(token).chain_update(request_time).finalize();
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The changes of a commit, in their order, put together as far as one request can tell of them.
+fn groups_of(commit: &Commit) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for change in &commit.changes {
+        let (follower, other, followed_at) = match *change {
+            Change::Followed { follower, followed, at } => (follower, followed, Some(at)),
+            Change::Unfollowed { follower, followed } => (follower, followed, None),
+            _ => continue,
+        };
+        match groups.last_mut() {
+            Some(last) if last.follower == follower && last.followed_at == followed_at => {
+                last.others.push(other);
+            }
+            _ => groups.push(Group {
+                sequence: commit.sequence,
+                follower,
+                followed_at,
+                others: vec![other],
+            }),
+        }
+    }
+    groups
+}
+
+/// The event, and of how many accounts it tells. `None` where all are gone, or the follower is.
+fn event_of(graph: &FollowGraph, group: &Group) -> Option<(Event, usize)> {
+    let from = graph.account_name(group.follower).ok()?;
+    let others: Vec<String> =
+        group.others.iter().filter_map(|other| graph.account_name(*other).ok()).collect();
+    let count = others.len();
+    let event = match group.followed_at {
+        Some(at) => Event::Followed {
+            command: "Follow.CallbackAfterFollowAdd",
+            from,
+            followed: others.into_iter().map(|to| Followed { to }).collect(),
+            at_milliseconds: u64::from(at) * 1000,
+        },
+        None => Event::Unfollowed {
+            command: "Follow.CallbackAfterFollowDelete",
+            from,
+            unfollowed: others,
+            at_milliseconds: unix_time().as_millis() as u64,
+        },
+    };
+    (count > 0).then_some((event, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_digest_of_token_and_time() {
+        // printf 'secret1700000000' | sha256sum
+        let expected = "a09abffb61e9ed1074de76ba1133a9900ffb7cccde778fb92b31afb76f5390ff";
+        assert_eq!(sign("secret", "1700000000"), expected);
+    }
+
+    #[test]
+    fn a_commit_is_told_in_as_few_requests_as_its_order_allows() {
+        let ids = [0, 1, 2, 3].map(AccountId);
+        let follow = |from: usize, to: usize, at| Change::Followed {
+            follower: ids[from],
+            followed: ids[to],
+            at,
+        };
+        let unfollow =
+            |from: usize, to: usize| Change::Unfollowed { follower: ids[from], followed: ids[to] };
+        let changes = vec![
+            follow(0, 1, 5),
+            follow(0, 2, 5),
+            unfollow(0, 1),
+            follow(0, 3, 5),
+            follow(1, 3, 5),
+            follow(1, 2, 6),
+        ];
+        let groups = groups_of(&Commit { sequence: 9, source_position: None, changes });
+        let shape: Vec<(u32, bool, usize)> = groups
+            .iter()
+            .map(|group| (group.follower.0, group.followed_at.is_some(), group.others.len()))
+            .collect();
+        assert_eq!(shape, [(0, true, 2), (0, false, 1), (0, true, 1), (1, true, 1), (1, true, 1)]);
+    }
+
+    #[test]
+    fn of_accounts_that_are_gone_nobody_is_told() {
+        let graph = crate::Options::new().create_missing_accounts(true).in_memory().unwrap();
+        graph.follow("a", "b").unwrap();
+        graph.follow("a", "c").unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| graph.account_id(name).unwrap());
+        let group = Group { sequence: 1, follower: a, followed_at: Some(7), others: vec![b, c] };
+        let (event, count) = event_of(&graph, &group).unwrap();
+        assert_eq!(count, 2);
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            concat!(
+                r#"{"CallbackCommand":"Follow.CallbackAfterFollowAdd","From_Account":"a","#,
+                r#""FollowList":[{"To_Account":"b"},{"To_Account":"c"}],"EventTime":7000}"#
+            )
+        );
+        graph.remove_account("b").unwrap();
+        assert_eq!(event_of(&graph, &group).unwrap().1, 1);
+        graph.remove_account("c").unwrap();
+        assert!(event_of(&graph, &group).is_none());
+    }
+}
