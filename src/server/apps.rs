@@ -101,6 +101,9 @@ fn open_graph(app: &AppConfig) -> Result<FollowGraph, ConfigError> {
     if let Some(limit) = app.max_mutual {
         options = options.max_mutual(limit);
     }
+    if let Some(bytes) = app.webhooks.as_ref().and_then(|webhooks| webhooks.log_bytes) {
+        options = options.retained_log_bytes(bytes);
+    }
     let directory = app.graph.get_ref();
     options.open(directory).map_err(|error| {
         ConfigError::new(format!("cannot open the graph in {}: {error}", directory.display()))

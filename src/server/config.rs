@@ -103,7 +103,7 @@ pub struct Https {
 pub struct Limits {
     /// The longest body of a request.
     pub body_bytes: usize,
-    /// How many connections are held at a time; more wait to be accepted.
+    /// How many connections each port holds at a time; more wait to be accepted.
     pub connections: usize,
     /// How long a request may take, from its head to its answer. The original's is 3 s.
     pub request_seconds: f64,
@@ -177,6 +177,8 @@ pub struct Webhooks {
     pub attempts: NonZeroU32,
     /// Where those that were given up are kept, a JSON object a line.
     pub dead_letter_file: PathBuf,
+    /// How much of the log is kept for what was not told yet; 1 GiB if absent.
+    pub log_bytes: Option<u64>,
 }
 
 /// Where a secret is. It is never in the configuration itself.

@@ -91,7 +91,7 @@ pub(super) async fn serve(
     let server = Arc::new(Server {
         site: site.clone(),
         stop: stop_of_each,
-        room: Arc::new(Semaphore::new(limits.connections)),
+        connections_max: limits.connections,
         idle: Duration::from_secs_f64(limits.idle_seconds),
     });
     let accepting: Vec<_> = listeners
@@ -118,14 +118,16 @@ pub(super) async fn serve(
 struct Server {
     site: Arc<Site>,
     stop: watch::Receiver<()>,
-    room: Arc<Semaphore>,
+    connections_max: usize,
     idle: Duration,
 }
 
 impl Server {
     async fn accept(self: Arc<Self>, listener: Listener) {
+        // Each port has room of its own, so that clients keep nobody from the metrics.
+        let room = Arc::new(Semaphore::new(self.connections_max));
         loop {
-            let room = self.room.clone().acquire_owned().await;
+            let room = room.clone().acquire_owned().await;
             let room = room.expect("nobody closes the semaphore");
             match listener.socket.accept().await {
                 Ok((stream, peer)) => {

@@ -194,10 +194,7 @@ impl Site {
         let mut task = tokio::task::spawn_blocking(move || admitted.respond(&body));
         match tokio::time::timeout_at(deadline, &mut task).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "a command panicked");
-                Answer::timed_out(path)
-            }
+            Ok(Err(error)) => Answer::failed(path, &error.to_string()),
             Err(_) => {
                 // What has not begun will not; what waits for the disk goes on.
                 task.abort();

@@ -97,6 +97,9 @@ struct Group {
     others: Vec<AccountId>,
 }
 
+/// Events with their sequence numbers, in order. What is in one lane is told one by one.
+type Lanes = BTreeMap<u32, Vec<(u64, Event)>>;
+
 /// What is answered, as far as it is looked at.
 #[derive(Deserialize)]
 struct Verdict {
@@ -153,29 +156,38 @@ impl Sender {
         };
         std::thread::Builder::new()
             .name("followgraph-webhooks".to_owned())
-            .spawn(move || sender.run(consumer))
+            .spawn(move || sender.run())
             .map_err(|error| failed("no thread", &error))?;
         Ok(progress)
     }
 
-    fn run(&self, mut consumer: Consumer) {
+    fn run(&self) {
+        while let Err(error) = self.follow_the_log() {
+            if error.kind() == ErrorKind::Closed {
+                return;
+            }
+            tracing::error!(app = self.sdkappid, %error, "webhooks");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Begins behind what was told and goes on until something fails. Each time it is begun anew,
+    /// so that what was read and not told is read again.
+    fn follow_the_log(&self) -> crate::Result<()> {
+        let mut consumer = self.graph()?.consumer(CONSUMER)?;
         loop {
-            match self.step(&mut consumer) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Closed => return,
-                Err(error) if error.kind() == ErrorKind::PositionLost => {
-                    tracing::error!(app = self.sdkappid, %error, "webhooks: events were lost");
-                    if let Err(error) = consumer.skip_to_oldest() {
-                        tracing::error!(app = self.sdkappid, %error, "webhooks");
-                        std::thread::sleep(PAUSE);
-                    }
+            if let Err(error) = self.step(&mut consumer) {
+                if error.kind() != ErrorKind::PositionLost {
+                    return Err(error);
                 }
-                Err(error) => {
-                    tracing::error!(app = self.sdkappid, %error, "webhooks");
-                    std::thread::sleep(PAUSE);
-                }
+                tracing::error!(app = self.sdkappid, %error, "webhooks: events were lost");
+                consumer.skip_to_oldest()?;
             }
         }
+    }
+
+    fn graph(&self) -> crate::Result<Arc<FollowGraph>> {
+        self.graph.upgrade().ok_or_else(|| crate::Error::bare(ErrorKind::Closed))
     }
 
     /// Waits for commits, tells of them, and only then writes down that it did.
@@ -191,20 +203,20 @@ impl Sender {
             groups.extend(groups_of(&commit));
         }
         let Some(last) = last else { return Ok(()) };
-        let events = self.events(groups);
-        if let Err(error) = self.tell_all(&events) {
+        let lanes = self.lanes(groups)?;
+        self.tell_all(&lanes).map_err(|error| {
             let error = format!("a dead letter cannot be written: {error}");
-            return Err(crate::Error::new(ErrorKind::Io, error));
-        }
+            crate::Error::new(ErrorKind::Io, error)
+        })?;
         consumer.acknowledge(last)?;
         self.progress.position.store(last, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives the groups names, lane by lane. What became of accounts that are gone, nobody is told.
-    fn events(&self, groups: Vec<Group>) -> BTreeMap<u32, Vec<(u64, Event)>> {
-        let mut lanes: BTreeMap<u32, Vec<(u64, Event)>> = BTreeMap::new();
-        let Some(graph) = self.graph.upgrade() else { return lanes };
+    fn lanes(&self, groups: Vec<Group>) -> crate::Result<Lanes> {
+        let graph = self.graph()?;
+        let mut lanes = Lanes::new();
         for group in groups {
             let event = event_of(&graph, &group);
             let told = event.as_ref().map_or(0, |(_, count)| *count);
@@ -214,10 +226,10 @@ impl Sender {
                 lanes.entry(group.follower.0 % LANES).or_default().push((group.sequence, event));
             }
         }
-        lanes
+        Ok(lanes)
     }
 
-    fn tell_all(&self, lanes: &BTreeMap<u32, Vec<(u64, Event)>>) -> std::io::Result<()> {
+    fn tell_all(&self, lanes: &Lanes) -> std::io::Result<()> {
         let tell_lane = |lane: &Vec<(u64, Event)>| {
             lane.iter().try_for_each(|(sequence, event)| self.tell(*sequence, event))
         };

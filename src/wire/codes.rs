@@ -1,6 +1,6 @@
 //! The published error codes that this service gives.
 
-use crate::Error;
+use std::fmt;
 
 /// An error code and what it means, as published for the REST API: 60xxx of the gateway
 /// (<https://www.tencentcloud.com/document/product/1047/34620>), 70xxx of signatures and accounts,
@@ -102,7 +102,7 @@ impl Refusal {
     }
 
     /// The server failed, with the code its commands have for that.
-    pub(super) fn server_failed(code: Code, failure: &Error) -> Refusal {
+    pub(super) fn server_failed(code: Code, failure: impl fmt::Display) -> Refusal {
         let failure = Some(failure.to_string());
         Refusal { failure, ..Refusal::new(code, "the server failed; try again") }
     }

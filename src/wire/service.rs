@@ -160,6 +160,23 @@ impl Answer {
         Answer::of_refusal(command, Refusal::new(code, "the server took too long; try again"))
     }
 
+    /// The server failed, with the code that the path's command has for that, and why, which the
+    /// client is not told.
+    ///
+    /// ```
+    /// use followgraph::wire::{Answer, Code};
+    /// let answer = Answer::failed("/v4/follow/follow_add", "a thread panicked");
+    /// assert_eq!(answer.code, Code::ServerFailed);
+    /// assert!(!String::from_utf8(answer.body)?.contains("panicked"));
+    /// # Ok::<(), std::string::FromUtf8Error>(())
+    /// ```
+    pub fn failed(path: &str, failure: &str) -> Answer {
+        let command = Command::of(path);
+        let is_follow = command.is_none_or(|(command, _)| command.is_follow());
+        let code = if is_follow { Code::ServerFailed } else { Code::AccountServerFailed };
+        Answer::of_refusal(command, Refusal::server_failed(code, failure))
+    }
+
     fn of_refusal(command: Option<(Command, &'static str)>, refusal: Refusal) -> Answer {
         let with_display = command.is_none_or(|(command, _)| command.is_follow());
         Answer {

@@ -250,6 +250,27 @@ fn what_is_given_up_is_kept() {
 }
 
 #[test]
+fn what_can_neither_be_told_nor_kept_is_not_lost() {
+    let receiver = Receiver::new(Manner::Refuse);
+    let place = Place::new();
+    let settings = receiver.settings("attempts = 1").replace("dead.jsonl", "/dev/full");
+    let server = place.start("", &settings);
+    let client = server.client();
+    client.import(&["a", "b", "c"]);
+    follow(&client, "a", &["b"]);
+    let deadline = Instant::now() + PATIENCE;
+    while !server.log().contains("a dead letter cannot be written") {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    receiver.behave(Manner::Take);
+    follow(&client, "a", &["c"]);
+    let told: Vec<Value> =
+        receiver.wait_for(2).iter().map(|one| one.body["FollowList"].clone()).collect();
+    assert_eq!(told, [json!([{"To_Account": "b"}]), json!([{"To_Account": "c"}])]);
+}
+
+#[test]
 fn a_receiver_that_hangs_slows_nobody_and_a_killed_server_tells_all_of_it_later() {
     const FOLLOWERS: usize = 20;
     const ROUNDS: usize = 5;
