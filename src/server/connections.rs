@@ -158,11 +158,18 @@ impl Server {
         let _open = self.site.connection_opened();
         match tls {
             None => self.http(stream, peer, port).await,
-            Some(tls) => match timeout(self.idle, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.http(stream, peer, port).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
-                Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
-            },
+            Some(tls) => {
+                let mut stop = self.stop.clone();
+                tokio::select! {
+                    stream = timeout(self.idle, tls.accept(stream)) => match stream {
+                        Ok(Ok(stream)) => self.http(stream, peer, port).await,
+                        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+                        Err(_) => tracing::debug!(%peer, "the TLS handshake took too long"),
+                    },
+                    // Nothing is under way yet.
+                    _ = stop.changed() => {}
+                }
+            }
         }
     }
 

@@ -116,6 +116,11 @@ impl Command {
     }
 }
 
+/// Whether a command is one of the account service, which has codes of its own for some things.
+fn is_of_accounts(command: Option<(Command, &'static str)>) -> bool {
+    command.is_some_and(|(command, _)| !command.is_follow())
+}
+
 fn last_part(path: &'static str) -> &'static str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -155,8 +160,8 @@ impl Answer {
     /// ```
     pub fn timed_out(path: &str) -> Answer {
         let command = Command::of(path);
-        let is_follow = command.is_none_or(|(command, _)| command.is_follow());
-        let code = if is_follow { Code::ServerTimeout } else { Code::AccountServerTimeout };
+        let code =
+            if is_of_accounts(command) { Code::AccountServerTimeout } else { Code::ServerTimeout };
         Answer::of_refusal(command, Refusal::new(code, "the server took too long; try again"))
     }
 
@@ -172,15 +177,14 @@ impl Answer {
     /// ```
     pub fn failed(path: &str, failure: &str) -> Answer {
         let command = Command::of(path);
-        let is_follow = command.is_none_or(|(command, _)| command.is_follow());
-        let code = if is_follow { Code::ServerFailed } else { Code::AccountServerFailed };
+        let code =
+            if is_of_accounts(command) { Code::AccountServerFailed } else { Code::ServerFailed };
         Answer::of_refusal(command, Refusal::server_failed(code, failure))
     }
 
     fn of_refusal(command: Option<(Command, &'static str)>, refusal: Refusal) -> Answer {
-        let with_display = command.is_none_or(|(command, _)| command.is_follow());
         Answer {
-            body: refused(&refusal, with_display),
+            body: refused(&refusal, !is_of_accounts(command)),
             command: command.map_or("", |(_, name)| name),
             code: refusal.code,
             failure: refusal.failure,

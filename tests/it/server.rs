@@ -2,6 +2,7 @@
 
 use crate::served::{APP, Client, KEY, Place, Running, path_of, program, query_of};
 use crate::support::Mount;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -40,7 +41,7 @@ fn the_sample_over_http_and_again_after_a_restart() {
     let place = Place::new();
     let mut server = place.start("", "");
     follow_the_sample(&server.client());
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     assert!(server.wait(ENDS).success());
     let server = place.start("", "");
     let info = server.client().ask("follow_get_info", INFO);
@@ -235,24 +236,28 @@ fn an_app_has_its_own_graph_limits_and_admins() {
 
 #[test]
 fn requests_under_way_are_finished_when_it_stops() {
-    let place = Place::new();
-    let mut server = place.start("", "");
+    let place = Place::new().with_certificate();
+    let mut server = place.start_https("[limits]\nshutdown_seconds = 60.0", "");
     let client = server.client();
     client.import(&["UserID_001"]);
-    let mut idle = server.connect();
+    let idle = server.connect();
+    let handshake = std::net::TcpStream::connect(server.https.unwrap()).unwrap();
     let mut stream = server.connect();
     let url = format!("{}?{}", path_of("follow_get_info"), client.query);
     let length = INFO.len();
     write!(stream, "POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n").unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(300));
     stream.write_all(INFO.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.contains(r#""ActionStatus":"OK""#), "{answer}");
     assert!(server.wait(ENDS).success());
-    assert_eq!(idle.read(&mut [0; 8]).unwrap_or(0), 0, "who asks nothing is not waited for");
+    for mut silent in [idle, handshake] {
+        let read = silent.read(&mut [0; 8]).unwrap_or(0);
+        assert_eq!(read, 0, "who asks nothing is not waited for");
+    }
 }
 
 #[test]
@@ -353,7 +358,7 @@ fn a_full_disk_refuses_writes_and_reads_go_on() {
     std::fs::write(&config, text.replace("\"graph\"", &format!("{graph:?}"))).unwrap();
     let mut server = Running::start(&config);
     follow_the_sample(&server.client());
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     server.wait(ENDS);
     let ballast = mount.path().join("ballast");
     // An orderly close gave the room of the log back; now somebody else takes it.
@@ -418,7 +423,7 @@ fn a_server_for_development_needs_nothing_and_its_line_works_as_pasted() {
         });
         assert_eq!(answer["FollowInfo"][1]["FollowerCount"], 67);
         assert_eq!(answer["FollowInfo"][3]["ResultCode"], 30003);
-        server.signal("INT");
+        server.signal(Signal::INT);
         assert!(server.wait(ENDS).success());
     }
     std::fs::write(dir.path().join("letter"), "mine").unwrap();

@@ -1,6 +1,7 @@
 //! Webhooks of a real server process, and a receiver that takes them, fails or hangs.
 
 use crate::served::{Client, Place, Running};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -292,7 +293,7 @@ fn a_receiver_that_hangs_slows_nobody_and_a_killed_server_tells_all_of_it_later(
             assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
         }
         // Killed with requests under way: before any was taken, and between them.
-        server.signal("KILL");
+        server.signal(Signal::KILL);
         server.wait(PATIENCE);
         receiver.behave(if round % 2 == 0 { Manner::Take } else { Manner::Hang });
         server = place.start("", &settings);
