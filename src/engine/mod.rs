@@ -16,7 +16,7 @@ mod options;
 mod reads;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use bulk::{BulkLoad, BulkReport};
 pub use consumers::Consumer;

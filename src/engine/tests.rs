@@ -7,11 +7,13 @@ use crate::storage::{Bytes, LogFile, LogSync, MemoryStorage, OutputFile, Private
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Memory that fails on command: log syncs, or writes of images.
+/// Memory that fails on command: log syncs, or writes of images. Or whose syncs wait.
 #[derive(Clone, Default)]
-struct FailingStorage {
+pub(crate) struct FailingStorage {
     memory: MemoryStorage,
     syncs_fail: Arc<AtomicBool>,
+    /// A sync ends once it had this for itself.
+    pub(crate) syncs_wait: Arc<Mutex<()>>,
     images_fail: Arc<AtomicBool>,
 }
 
@@ -41,11 +43,11 @@ impl Storage for FailingStorage {
     }
     fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
         let file = self.memory.create_log(name, len_bytes)?;
-        Ok(Box::new(FailingLog { file, fails: self.syncs_fail.clone() }))
+        Ok(Box::new(FailingLog { file, storage: self.clone() }))
     }
     fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
         let file = self.memory.open_log(name, len_bytes)?;
-        Ok(Box::new(FailingLog { file, fails: self.syncs_fail.clone() }))
+        Ok(Box::new(FailingLog { file, storage: self.clone() }))
     }
     fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.memory.rename(from, to)
@@ -80,7 +82,7 @@ impl OutputFile for FailingOutput {
 
 struct FailingLog {
     file: Box<dyn LogFile>,
-    fails: Arc<AtomicBool>,
+    storage: FailingStorage,
 }
 
 impl LogFile for FailingLog {
@@ -94,30 +96,32 @@ impl LogFile for FailingLog {
         self.file.truncate(len_bytes)
     }
     fn syncer(&self) -> Arc<dyn LogSync> {
-        Arc::new(FailingSync { sync: self.file.syncer(), fails: self.fails.clone() })
+        Arc::new(FailingSync { sync: self.file.syncer(), storage: self.storage.clone() })
     }
 }
 
 struct FailingSync {
     sync: Arc<dyn LogSync>,
-    fails: Arc<AtomicBool>,
+    storage: FailingStorage,
 }
 
 impl LogSync for FailingSync {
     fn sync(&self) -> Result<()> {
-        if self.fails.load(Ordering::Relaxed) {
+        let _alone = self.storage.syncs_wait.lock();
+        if self.storage.syncs_fail.load(Ordering::Relaxed) {
             return Err(FailingStorage::failure("sync"));
         }
         self.sync.sync()
     }
 }
 
-fn open(storage: &FailingStorage) -> FollowGraph {
+pub(crate) fn open(storage: &FailingStorage) -> FollowGraph {
     let options = Options::new().segment_bytes(64 * 1024);
     FollowGraph::start(Arc::new(storage.clone()), options).expect("the disk works")
 }
 
-fn pair(graph: &FollowGraph) {
+/// Alice follows bob.
+pub(crate) fn pair(graph: &FollowGraph) {
     for name in ["alice", "bob"] {
         graph.add_account(name).expect("the disk works");
     }

@@ -29,15 +29,21 @@ struct Gate {
 }
 
 impl Apps {
-    /// Fetches the keys and opens the graphs.
+    /// Opens the graphs and fetches the keys.
     pub(super) fn open(config: &Config) -> Result<Apps, ConfigError> {
+        let graphs = config.apps.iter().map(open_graph).collect::<Result<_, _>>()?;
+        Apps::new(config, graphs)
+    }
+
+    /// The same with open graphs, one for each app.
+    pub(super) fn new(config: &Config, open: Vec<FollowGraph>) -> Result<Apps, ConfigError> {
         let (mut apps, mut graphs, mut webhooks) = (Vec::new(), Vec::new(), Vec::new());
         let mut gates = HashMap::new();
-        for app in &config.apps {
+        for (app, graph) in config.apps.iter().zip(open) {
             let number = *app.sdkappid.get_ref();
             let keys: Vec<_> =
                 app.keys.get_ref().iter().map(super::Secret::fetch).collect::<Result<_, _>>()?;
-            let graph = Arc::new(open_graph(app)?);
+            let graph = Arc::new(graph);
             let served = App::new(number, keys, graph.clone());
             apps.push(served.admins(app.admins.iter().cloned()).follow_is_on(app.follow));
             gates.insert(number, Gate::new(app));

@@ -16,6 +16,8 @@ mod connections;
 mod console;
 mod metrics;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod webhooks;
 
