@@ -7,6 +7,7 @@ with tickets of the `tls-sig-api-v2` of PyPI.
 import base64
 import dataclasses
 import hmac
+import http.client
 import itertools
 import json
 import os
@@ -143,11 +144,12 @@ class Round:
         cls.origin = os.environ[f"FOLLOWGRAPH_{cls.scheme.upper()}"]
         cls.app = tickets.APPS[cls.name]
         cls.usersig = make_ticket(cls.app)
-        cls.http = cls.client()
 
-    @classmethod
-    def tearDownClass(cls):
-        cls.http.close()
+    def setUp(self):
+        self.http = self.client()
+
+    def tearDown(self):
+        self.http.close()
 
     def query(self, **changes):
         query = {
@@ -188,16 +190,22 @@ class Round:
         self.assertEqual(has_order, not is_exception, f"the order of {reply.body}")
         return actual
 
-    def ask(self, code=0, **how):
+    def ask(self, **how):
         """Asks what can be asked at any time."""
         question = exchanges.QUESTION
         reply = self.send(question["path"], question["request"].encode(), **how)
-        if code == 0:
-            self.check_answer(reply, question["answer"], "account_check")
-        else:
-            refusal = {"ActionStatus": "FAIL", "ErrorCode": code, "ErrorInfo": "<text>"}
-            self.check_answer(reply, refusal, "account_check")
+        self.check_answer(reply, question["answer"], "account_check")
         return reply
+
+    def ask_in_vain(self, code, path=exchanges.QUESTION["path"], **how):
+        """Asks what is refused before its body is looked at."""
+        reply = self.send(path, exchanges.QUESTION["request"].encode(), **how)
+        actual = json.loads(reply.body)
+        self.assertEqual((actual["ActionStatus"], actual["ErrorCode"]), ("FAIL", code))
+        self.assertNotEqual(actual["ErrorInfo"], "")
+        # See `Connections`: what is sent next on this connection may be lost.
+        self.http.close()
+        self.http = self.client()
 
     def test_the_story_of_all_commands(self):
         cursor = ""
@@ -216,13 +224,21 @@ class Round:
             with self.subTest(row["title"]):
                 usersig = make_ticket(**{"app": self.app, **row["ticket"]})
                 query = self.query(**{"usersig": usersig, **row["query"]})
-                self.ask(row["code"], query=query)
+                if row["code"] == 0:
+                    self.ask(query=query)
+                else:
+                    self.ask_in_vain(row["code"], query=query)
 
     def test_a_ticket_expires_while_it_is_used(self):
         usersig = make_ticket(self.app, seconds=2)
         self.ask(query=self.query(usersig=usersig))
         time.sleep(2.1)
-        self.ask(70001, query=self.query(usersig=usersig))
+        self.ask_in_vain(70001, query=self.query(usersig=usersig))
+
+    def test_unknown_commands(self):
+        for path in exchanges.UNKNOWN_PATHS:
+            with self.subTest(path):
+                self.ask_in_vain(60009, path=path)
 
     def test_whatever_the_content_type(self):
         for content_type in tickets.CONTENT_TYPES:
@@ -259,14 +275,14 @@ class Round:
             actual = json.loads(reply.body)
             self.assertEqual((actual["ActionStatus"], actual["ErrorCode"]), ("FAIL", 60002))
 
+
+class HttpsRound(Round):
     def test_the_certificate_is_looked_at(self):
-        if self.scheme == "http":
-            self.skipTest("there is none")
         stranger = self.client(certificate=None)
+        self.addCleanup(stranger.close)
         with self.assertRaises(self.client.refuses_certificate) as caught:
             stranger.send("GET", self.origin, None, {})
         self.assertIn("CERTIFICATE_VERIFY_FAILED", str(caught.exception))
-        stranger.close()
 
 
 class RequestsOverHttp(Round, unittest.TestCase):
@@ -274,7 +290,7 @@ class RequestsOverHttp(Round, unittest.TestCase):
     name = "requests over HTTP"
 
 
-class RequestsOverHttps(Round, unittest.TestCase):
+class RequestsOverHttps(HttpsRound, unittest.TestCase):
     client = Requests
     name = "requests over HTTPS"
 
@@ -284,7 +300,7 @@ class HttpxOverHttp(Round, unittest.TestCase):
     name = "httpx over HTTP"
 
 
-class HttpxOverHttps(Round, unittest.TestCase):
+class HttpxOverHttps(HttpsRound, unittest.TestCase):
     client = Httpx
     name = "httpx over HTTPS"
 
@@ -301,6 +317,29 @@ def read_ticket(ticket, key=tickets.KEY):
     if signature.decode() != document["TLS.sig"]:
         raise ValueError("the signature is of another key")
     return document
+
+
+class Connections(unittest.TestCase):
+    """A client that sends the head of a request and its body apart, as `http.client` does."""
+
+    # Fails as long as the server closes the connection without a word when it refuses a request
+    # before the body has come. Then clients lose what they send next.
+    @unittest.expectedFailure
+    def test_a_refusal_before_the_body_has_come(self):
+        origin = urllib.parse.urlsplit(os.environ["FOLLOWGRAPH_HTTP"])
+        client = http.client.HTTPConnection(origin.netloc, timeout=ANSWER_SECONDS)
+        self.addCleanup(client.close)
+        for _ in range(2):
+            body = exchanges.QUESTION["request"].encode()
+            client.putrequest("POST", exchanges.QUESTION["path"])
+            client.putheader("Content-Length", str(len(body)))
+            client.endheaders()
+            time.sleep(0.2)
+            client.send(body)
+            answer = client.getresponse()
+            self.assertEqual(json.loads(answer.read())["ErrorCode"], 60012)
+            if answer.will_close:
+                break
 
 
 class OwnTickets(unittest.TestCase):

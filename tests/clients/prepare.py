@@ -39,6 +39,7 @@ def main():
         "otherOrder": exchanges.OTHER_ORDER,
         "story": exchanges.STORY,
         "question": exchanges.QUESTION,
+        "unknownPaths": exchanges.UNKNOWN_PATHS,
         "contentTypes": tickets.CONTENT_TYPES,
         "randoms": tickets.RANDOMS,
         "tickets": tickets.TICKETS,
