@@ -194,9 +194,9 @@ function suite(name, client) {
   });
 
   it("asks with a ticket that expires meanwhile", async () => {
-    const query = queryText(queryOf({ usersig: makeTicket({ app, seconds: 2 }) }));
+    const query = queryText(queryOf({ usersig: makeTicket({ app, seconds: 3 }) }));
     await ask({ query });
-    await sleep(2100);
+    await sleep(3100);
     await askInVain(70001, { query });
   });
 

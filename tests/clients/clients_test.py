@@ -230,9 +230,9 @@ class Round:
                     self.ask_in_vain(row["code"], query=query)
 
     def test_a_ticket_expires_while_it_is_used(self):
-        usersig = make_ticket(self.app, seconds=2)
+        usersig = make_ticket(self.app, seconds=3)
         self.ask(query=self.query(usersig=usersig))
-        time.sleep(2.1)
+        time.sleep(3.1)
         self.ask_in_vain(70001, query=self.query(usersig=usersig))
 
     def test_unknown_commands(self):

@@ -387,6 +387,18 @@ def relations_of_all_kinds():
         '{"From_Account":"alice","To_Account":["dave","nobody"]}',
         results(("dave", 0), ("nobody", 30003)),
     )
+    done(
+        "alice follows nobody any more",
+        "follow_delete",
+        '{"From_Account":"alice","To_Account":["bob","carol"]}',
+        results(("bob", 0), ("carol", 0)),
+    )
+    done(
+        "of whom she followed, one follows her still",
+        "follow_check",
+        '{"From_Account":"alice","To_Account":["bob","carol","dave"]}',
+        relations(("bob", 0, 0), ("carol", 0, 1), ("dave", 0, 1)),
+    )
 
 
 def pages_of_lists():
