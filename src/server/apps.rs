@@ -1,8 +1,9 @@
 //! The apps behind a server: their graphs, and what the service without a transport cannot know of
 //! a request, its address and how often it comes.
 
-use super::config::{AppConfig, Config, ConfigError};
+use super::config::{AppConfig, Config, ConfigError, Secret};
 use super::webhooks::{Progress, Sender};
+use crate::wire::usersig::Key;
 use crate::wire::{Admitted, Answer, App, Code, FollowService};
 use crate::{FollowGraph, Options};
 use governor::{DefaultDirectRateLimiter, Quota};
@@ -29,20 +30,24 @@ struct Gate {
 }
 
 impl Apps {
-    /// Opens the graphs and fetches the keys.
+    /// Fetches the keys, and then opens the graphs: where a key is missing none is made.
     pub(super) fn open(config: &Config) -> Result<Apps, ConfigError> {
+        let fetch = |app: &AppConfig| app.keys.get_ref().iter().map(Secret::fetch).collect();
+        let keys = config.apps.iter().map(fetch).collect::<Result<_, _>>()?;
         let graphs = config.apps.iter().map(open_graph).collect::<Result<_, _>>()?;
-        Apps::new(config, graphs)
+        Apps::new(config, keys, graphs)
     }
 
-    /// The same with open graphs, one for each app.
-    pub(super) fn new(config: &Config, open: Vec<FollowGraph>) -> Result<Apps, ConfigError> {
+    /// The same with the keys and the open graph of each app.
+    pub(super) fn new(
+        config: &Config,
+        keys: Vec<Vec<Key>>,
+        open: Vec<FollowGraph>,
+    ) -> Result<Apps, ConfigError> {
         let (mut apps, mut graphs, mut webhooks) = (Vec::new(), Vec::new(), Vec::new());
         let mut gates = HashMap::new();
-        for (app, graph) in config.apps.iter().zip(open) {
+        for ((app, keys), graph) in config.apps.iter().zip(keys).zip(open) {
             let number = *app.sdkappid.get_ref();
-            let keys: Vec<_> =
-                app.keys.get_ref().iter().map(super::Secret::fetch).collect::<Result<_, _>>()?;
             let graph = Arc::new(graph);
             let served = App::new(number, keys, graph.clone());
             apps.push(served.admins(app.admins.iter().cloned()).follow_is_on(app.follow));

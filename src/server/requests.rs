@@ -5,20 +5,22 @@ use super::config::{Config, ConsoleTicket};
 use super::connections::Port;
 use super::console;
 use super::metrics::Metrics;
-use crate::wire::{Answer, Code};
+use crate::wire::{Admitted, Answer, Code};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode, Version};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::time::{Instant as Deadline, timeout_at};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: &str = "application/json";
@@ -101,12 +103,17 @@ impl Site {
             }
             _ => {
                 let path = request.uri().path().to_owned();
-                let answer = self.command(request, peer, started).await;
+                let is_http_1 = request.version() < Version::HTTP_2;
+                let given = self.command(request, peer, started).await;
                 let took = started.elapsed();
-                self.metrics.answered(&answer, took);
-                note(&request_id, &path, peer, &answer, took);
-                let mut reply = reply(StatusCode::OK, JSON, answer.body);
+                self.metrics.answered(&given.answer, took);
+                note(&request_id, &path, peer, &given.answer, took);
+                let mut reply = reply(StatusCode::OK, JSON, given.answer.body);
                 allow_other_origins(reply.headers_mut());
+                if is_http_1 && !given.body_is_read {
+                    let close = HeaderValue::from_static("close");
+                    reply.headers_mut().insert(CONNECTION, close);
+                }
                 reply
             }
         };
@@ -161,38 +168,54 @@ impl Site {
     }
 
     /// Carries a command out, or says why not.
-    async fn command(
-        &self,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-        started: Instant,
-    ) -> Answer {
+    async fn command(&self, request: Request<Incoming>, peer: SocketAddr, began: Instant) -> Given {
         let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let deadline = Deadline::from_std(began + self.request_time);
+        let admitted = match self.admit(&head, peer) {
+            Ok(admitted) => admitted,
+            Err(answer) => {
+                // Some clients send head and body apart. What has come of the body when the
+                // answer goes out would stand before the next request.
+                let passed = timeout_at(deadline, self.pass_over(body)).await;
+                return Given { answer, body_is_read: passed.unwrap_or(false) };
+            }
+        };
+        let body = match timeout_at(deadline, self.read(body)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(info)) => return Given::up(Answer::refused(path, Code::BadHttp, &info)),
+            Err(_) => {
+                let info = "the body did not arrive in time";
+                return Given::up(Answer::refused(path, Code::RequestTimeout, info));
+            }
+        };
+        let answer = self.carry_out(admitted, body, path, deadline).await;
+        Given { answer, body_is_read: true }
+    }
+
+    fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<Admitted, Answer> {
         let path = head.uri.path();
         // One published client asks for accounts with GET and a body.
         let is_known_get = head.method == Method::GET && path.ends_with("/account_check");
         if head.method != Method::POST && !is_known_get {
-            return Answer::refused(path, Code::BadHttp, "HTTP parse error: the method is POST");
+            let info = "HTTP parse Error: the method is POST";
+            return Err(Answer::refused(path, Code::BadHttp, info));
         }
-        let query = head.uri.query().unwrap_or("");
-        let admitted = match self.apps.admit(path, query, peer.ip()) {
-            Ok(admitted) => admitted,
-            Err(answer) => return answer,
-        };
-        let deadline = tokio::time::Instant::from_std(started + self.request_time);
-        let body = match tokio::time::timeout_at(deadline, self.read(body)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(info)) => return Answer::refused(path, Code::BadHttp, &info),
-            Err(_) => {
-                let info = "the body did not arrive in time";
-                return Answer::refused(path, Code::RequestTimeout, info);
-            }
-        };
+        self.apps.admit(path, head.uri.query().unwrap_or(""), peer.ip())
+    }
+
+    async fn carry_out(
+        &self,
+        admitted: Admitted,
+        body: Bytes,
+        path: &str,
+        deadline: Deadline,
+    ) -> Answer {
         if !admitted.writes() {
             return admitted.respond(&body);
         }
         let mut task = tokio::task::spawn_blocking(move || admitted.respond(&body));
-        match tokio::time::timeout_at(deadline, &mut task).await {
+        match timeout_at(deadline, &mut task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => Answer::failed(path, &error.to_string()),
             Err(_) => {
@@ -201,6 +224,17 @@ impl Site {
                 Answer::timed_out(path)
             }
         }
+    }
+
+    /// Lets a body go by without keeping it. False where it is too long or breaks off.
+    async fn pass_over(&self, body: Incoming) -> bool {
+        let mut body = Limited::new(body, self.body_bytes_max);
+        while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn read(&self, body: Incoming) -> Result<Bytes, String> {
@@ -213,6 +247,19 @@ impl Site {
             Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
             Err(error) => Err(format!("the body cannot be read: {error}")),
         }
+    }
+}
+
+/// An answer, and whether the connection can go on behind it.
+struct Given {
+    answer: Answer,
+    body_is_read: bool,
+}
+
+impl Given {
+    /// The rest of the body is not waited for.
+    fn up(answer: Answer) -> Given {
+        Given { answer, body_is_read: false }
     }
 }
 

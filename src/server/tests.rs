@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const APP: u64 = 7;
 const KEY: &str = "the key";
 
-fn config(key_file: &std::path::Path) -> Config {
+fn config() -> Config {
     Config {
         http: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         https: None,
@@ -16,7 +16,7 @@ fn config(key_file: &std::path::Path) -> Config {
         console: false,
         console_ticket: None,
         limits: Limits { request_seconds: 0.2, ..Limits::default() },
-        apps: vec![AppConfig::new(APP, "unused".into(), Secret::File(key_file.to_owned()))],
+        apps: vec![AppConfig::new(APP, "unused".into(), Secret::Env("UNUSED".to_owned()))],
     }
 }
 
@@ -34,16 +34,15 @@ fn ask(address: SocketAddr, path: &str, body: &str) -> (u64, Duration) {
 
 #[test]
 fn while_the_disk_hangs_writes_are_answered_in_time_and_reads_at_once() {
-    let key_file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(key_file.path(), KEY).unwrap();
-    let config = config(key_file.path());
+    let config = config();
     let storage = FailingStorage::default();
     let graph = open(&storage);
     pair(&graph);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let listeners = runtime.block_on(Listeners::bind(&config)).unwrap();
     let address = listeners.addresses().unwrap().http.unwrap();
-    let site = Arc::new(Site::new(&config, Apps::new(&config, vec![graph]).unwrap()));
+    let apps = Apps::new(&config, vec![vec![Key::new(KEY)]], vec![graph]).unwrap();
+    let site = Arc::new(Site::new(&config, apps));
     let limits = config.limits.clone();
     runtime.spawn(async move {
         connections::serve(listeners, &site, &limits, std::future::pending()).await;

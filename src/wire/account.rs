@@ -3,7 +3,7 @@
 
 use super::codes::{Code, Refusal};
 use super::requests::{AccountList, DeleteItem, ImportAccount, ImportAccounts, Name};
-use super::service::done;
+use super::service::account_done;
 use crate::{Error, ErrorKind, FollowGraph, Mutation};
 use serde::Serialize;
 
@@ -25,21 +25,28 @@ struct ImportResult<'a> {
 }
 
 #[derive(Serialize)]
-struct AccountResult<'a> {
+#[serde(rename_all = "PascalCase")]
+struct DeleteResult<'a> {
+    result_code: u32,
+    result_info: &'static str,
     #[serde(rename = "UserID")]
     account: &'a str,
-    #[serde(rename = "ResultCode")]
-    code: u32,
-    #[serde(rename = "ResultInfo")]
-    info: &'static str,
-    #[serde(rename = "AccountStatus", skip_serializing_if = "Option::is_none")]
-    status: Option<&'static str>,
 }
 
 #[derive(Serialize)]
-struct AccountResults<'a> {
-    #[serde(rename = "ResultItem")]
-    items: Vec<AccountResult<'a>>,
+#[serde(rename_all = "PascalCase")]
+struct CheckResult<'a> {
+    #[serde(rename = "UserID")]
+    account: &'a str,
+    result_code: u32,
+    result_info: &'static str,
+    account_status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Results<T> {
+    result_item: Vec<T>,
 }
 
 fn bad_parameter(info: String) -> Refusal {
@@ -65,7 +72,7 @@ pub(super) fn import(graph: &FollowGraph, request: &ImportAccount<'_>) -> Result
         return Err(bad_parameter(info));
     }
     match graph.add_account(request.account.as_ref()) {
-        Ok(_) => Ok(done(Nothing {}, false)),
+        Ok(_) => Ok(account_done(Nothing {})),
         Err(error) if error.kind() == ErrorKind::InvalidName => {
             Err(bad_parameter(format!("UserID: {error}")))
         }
@@ -89,7 +96,7 @@ pub(super) fn import_many(
     let refused = fitting.into_iter().zip(&results).filter(|(_, result)| result.is_err());
     let refused = refused.map(|(name, _)| name);
     let failed = too_long.into_iter().chain(refused).map(|name| name.0.as_ref()).collect();
-    Ok(done(ImportResult { failed }, false))
+    Ok(account_done(ImportResult { failed }))
 }
 
 /// `account_delete`: accounts go, with all their follows in both directions.
@@ -108,9 +115,10 @@ pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Ve
                 _ => (Code::AccountServerFailed, "the server failed; try again"),
             },
         };
-        AccountResult { account: item.account.as_ref(), code: code.number(), info, status: None }
+        let result_code = code.number();
+        DeleteResult { result_code, result_info: info, account: item.account.as_ref() }
     });
-    Ok(done(AccountResults { items: items.collect() }, false))
+    Ok(account_done(Results { result_item: items.collect() }))
 }
 
 /// `account_check`: an account that does not exist is an answer, not an error.
@@ -118,12 +126,12 @@ pub(super) fn check(graph: &FollowGraph, request: &AccountList<'_>) -> Result<Ve
     check_len("CheckItem", request.accounts.len())?;
     let items = request.accounts.iter().map(|item| {
         let is_there = graph.account_id(item.account.as_ref()).is_ok();
-        AccountResult {
+        CheckResult {
             account: item.account.as_ref(),
-            code: Code::Ok.number(),
-            info: "",
-            status: Some(if is_there { "Imported" } else { "NotImported" }),
+            result_code: Code::Ok.number(),
+            result_info: "",
+            account_status: if is_there { "Imported" } else { "NotImported" },
         }
     });
-    Ok(done(AccountResults { items: items.collect() }, false))
+    Ok(account_done(Results { result_item: items.collect() }))
 }

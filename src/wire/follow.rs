@@ -2,7 +2,7 @@
 
 use super::codes::{Code, Refusal};
 use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
-use super::service::done;
+use super::service::follow_done;
 use crate::{
     Counts, Cursor, Error, ErrorKind, FollowGraph, List, Mutation, Outcome, Page, Relation,
 };
@@ -92,7 +92,7 @@ fn change<'a>(
     let results: Vec<crate::Result<Outcome>> =
         graph.apply(&mutations).map_err(|error| refusal(&error))?;
     let items = targets.zip(&results).map(|(to, result)| result_item(to, result)).collect();
-    Ok(done(Results { items }, true))
+    Ok(follow_done(Results { items }))
 }
 
 /// `follow_add`. Following whom one follows already is done already.
@@ -123,7 +123,7 @@ pub(super) fn check(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<
         follow_type: Some(relation.as_ref().map_or(0, |relation| follow_type(*relation))),
         ..result_item(to, relation)
     });
-    Ok(done(Results { items: items.collect() }, true))
+    Ok(follow_done(Results { items: items.collect() }))
 }
 
 #[derive(Serialize)]
@@ -157,7 +157,7 @@ pub(super) fn get_info(
         let Counts { followers, following, mutual } = counts.as_ref().copied().unwrap_or_default();
         FollowInfo { result, followers, following, mutual }
     });
-    Ok(done(FollowInfos { items: items.collect() }, true))
+    Ok(follow_done(FollowInfos { items: items.collect() }))
 }
 
 #[derive(Serialize)]
@@ -169,6 +169,7 @@ struct FollowEntry<'a> {
     /// Profiles are not kept here.
     #[serde(rename = "ProfileItem")]
     profile: [(); 0],
+    profile_sequence: u32,
 }
 
 #[derive(Serialize)]
@@ -208,8 +209,9 @@ pub(super) fn get(graph: &FollowGraph, request: &FollowGet<'_>) -> Result<Vec<u8
         to: &entry.account,
         followed_at: entry.followed_at,
         profile: [],
+        profile_sequence: 0,
     });
     let items = items.collect();
     let next = list.next.map(|next| next.to_string()).unwrap_or_default();
-    Ok(done(FollowPage { items, next }, true))
+    Ok(follow_done(FollowPage { items, next }))
 }

@@ -184,7 +184,7 @@ impl Answer {
 
     fn of_refusal(command: Option<(Command, &'static str)>, refusal: Refusal) -> Answer {
         Answer {
-            body: refused(&refusal, !is_of_accounts(command)),
+            body: refused(&refusal, command.is_some_and(|(command, _)| command.is_follow())),
             command: command.map_or("", |(_, name)| name),
             code: refusal.code,
             failure: refusal.failure,
@@ -371,7 +371,7 @@ fn read<'a, T: Deserialize<'a>>(command: Command, body: &'a [u8]) -> Result<T, R
     })
 }
 
-/// The end of every body. The account service is documented without `ErrorDisplay`.
+/// What every body says. Only the follow commands are documented with `ErrorDisplay`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Envelope<'a> {
@@ -394,23 +394,36 @@ impl<'a> Envelope<'a> {
 }
 
 #[derive(Serialize)]
-struct Enveloped<'a, P> {
+struct PayloadFirst<'a, P> {
     #[serde(flatten)]
     payload: P,
     #[serde(flatten)]
     envelope: Envelope<'a>,
 }
 
+#[derive(Serialize)]
+struct EnvelopeFirst<'a, P> {
+    #[serde(flatten)]
+    envelope: Envelope<'a>,
+    #[serde(flatten)]
+    payload: P,
+}
+
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("strings, numbers and arrays have a JSON form")
 }
 
-/// The body of a request that was carried out: its payload, then the envelope.
-pub(super) fn done(payload: impl Serialize, with_display: bool) -> Vec<u8> {
-    to_json(&Enveloped { payload, envelope: Envelope::new(Code::Ok, "", with_display) })
+/// The body of a follow command that was carried out, in the order of the published samples.
+pub(super) fn follow_done(payload: impl Serialize) -> Vec<u8> {
+    to_json(&PayloadFirst { payload, envelope: Envelope::new(Code::Ok, "", true) })
 }
 
-/// The body of a request that was not.
+/// The same of an account command.
+pub(super) fn account_done(payload: impl Serialize) -> Vec<u8> {
+    to_json(&EnvelopeFirst { envelope: Envelope::new(Code::Ok, "", false), payload })
+}
+
+/// The body of a request that was not carried out.
 fn refused(refusal: &Refusal, with_display: bool) -> Vec<u8> {
     to_json(&Envelope::new(refusal.code, &refusal.info, with_display))
 }
