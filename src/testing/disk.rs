@@ -58,11 +58,9 @@ impl Call {
     }
 
     fn may_fail_with(self, failure: Failure) -> bool {
-        match (self, failure) {
-            (Call::LogWrite, _) => false,
-            (Call::List | Call::Read | Call::Remove | Call::Truncate, Failure::NoSpace) => false,
-            _ => true,
-        }
+        let takes_no_space =
+            matches!(self, Call::List | Call::Read | Call::Remove | Call::Truncate);
+        self != Call::LogWrite && !(takes_no_space && failure == Failure::NoSpace)
     }
 }
 

@@ -107,7 +107,7 @@ impl Scenario {
     }
 
     fn after(self, left: Left, before: Vec<Step>) -> Scenario {
-        Scenario { left, before, ..self }
+        Scenario { before, left, ..self }
     }
 }
 
@@ -115,6 +115,7 @@ impl Scenario {
 pub(super) fn all() -> Vec<Scenario> {
     let mut scenarios = commits();
     scenarios.extend(care());
+    scenarios.extend(ends());
     scenarios
 }
 
@@ -205,6 +206,12 @@ fn care() -> Vec<Scenario> {
             ),
         )
         .after(Left::Closed, few()),
+    ]
+}
+
+fn ends() -> Vec<Scenario> {
+    use Durability::Never;
+    vec![
         Scenario::new(
             "close",
             "orderly closes, with and without commits",
