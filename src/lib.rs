@@ -79,7 +79,7 @@
 //! Every fallible call gives an [`Error`] with an [`ErrorKind`] to branch on and a sentence to
 //! show: what is wrong, in which file and where, and what to do. In a batch each item has a result
 //! of its own. When a sync fails, writes are refused with [`ErrorKind::Latched`] until the graph
-//! is opened again, and reads go on. A full disk does not latch: nothing was changed.
+//! is opened again, and reads go on. A full disk does not latch where nothing was changed.
 //!
 //! # Features
 //!
@@ -87,8 +87,8 @@
 //! * `cli`: the `followgraph` command line tool.
 //! * `wire`: the published follow API, `v4/follow/*`, as a service that any server can mount.
 //! * `server`: that service over HTTP and HTTPS, with limits, metrics, webhooks and a console.
-//! * `testing`: the reference model that property tests hold the engine to, and what the benches
-//!   compare with.
+//! * `testing`: the reference model that property tests hold the engine to, the simulated disk of
+//!   the crash certificate, and what the benches compare with. Part of `cli`, for `certify`.
 //!
 //! # Limits
 //!

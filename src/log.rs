@@ -229,16 +229,14 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Makes a segment, durable with its name before this returns.
+    /// Makes a segment, durable before it gets its name. Whether the name is, is for the caller to
+    /// see to: a sync of the directory that fails means something else to each.
     pub(crate) fn create(storage: &dyn Storage, header: &SegmentHeader) -> Result<SegmentWriter> {
         let name = log_file_name(header.first_sequence);
         let temporary = format!("{name}.tmp");
         let mut file = storage.create_log(&temporary, header.segment_bytes)?;
         file.write_at(0, &header.encode());
-        file.syncer()
-            .sync()
-            .and_then(|()| storage.rename(&temporary, &name))
-            .and_then(|()| storage.sync_directory())?;
+        file.syncer().sync().and_then(|()| storage.rename(&temporary, &name))?;
         Ok(SegmentWriter {
             file,
             first_sequence: header.first_sequence,

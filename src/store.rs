@@ -119,6 +119,10 @@ impl Store {
 
         let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
         drop(views);
+        if !end.closed {
+            // A process that was killed may have given an image its name and not synced that.
+            storage.sync_directory()?;
+        }
         for name in &listing.temporary {
             storage.remove(name)?;
         }
@@ -209,6 +213,9 @@ impl Store {
             },
         };
         let next = SegmentWriter::create(self.storage.as_ref(), &header)?;
+        // The segment has its name now, on disk or not. A frame of that number in the segment
+        // before it would be in both, so none may follow.
+        self.storage.sync_directory().map_err(|error| sync.latch(&error))?;
         sync.rotated(next.syncer());
         if frame_count == 0 {
             self.segments.pop();
@@ -328,10 +335,10 @@ fn segments_behind(first_sequences: &[u64], image_sequence: u64) -> usize {
 
 /// Applies what recovery decided: later segments go, newest first, then the torn bytes.
 fn cut(storage: &dyn Storage, headers: &[SegmentHeader], end: LogPlace) -> Result<SegmentWriter> {
+    // One at a time: were two removals on their way to the disk, a crash could keep the later
+    // segment and lose the one before it, which would look as if somebody had taken that away.
     for header in headers[end.segment + 1..].iter().rev() {
         storage.remove(&log_file_name(header.first_sequence))?;
-    }
-    if end.segment + 1 < headers.len() {
         storage.sync_directory()?;
     }
     let mut active =
@@ -388,12 +395,24 @@ fn create_segment(
         durable_sequence: first_sequence - 1,
         previous_frame_count: 0,
     };
-    SegmentWriter::create(storage, &header).map(|_| ())
+    SegmentWriter::create(storage, &header)?;
+    storage.sync_directory()
 }
 
-/// Writes an image under a temporary name and, once it is on disk, gives it its own. Where
-/// writing fails the temporary file goes and nothing changed.
+/// Writes an image and makes it durable with its name.
 pub(crate) fn publish(
+    storage: &dyn Storage,
+    sequence: u64,
+    write: impl FnOnce(Box<dyn OutputFile>) -> Result<ImageHeader>,
+) -> Result<ImageHeader> {
+    let header = write_named(storage, sequence, write)?;
+    storage.sync_directory()?;
+    Ok(header)
+}
+
+/// Writes an image under a temporary name and, once it is on disk, gives it its own, which a sync
+/// of the directory makes durable. Where this fails the temporary file goes and nothing changed.
+pub(crate) fn write_named(
     storage: &dyn Storage,
     sequence: u64,
     write: impl FnOnce(Box<dyn OutputFile>) -> Result<ImageHeader>,
@@ -402,7 +421,6 @@ pub(crate) fn publish(
     let temporary = format!("{name}.tmp");
     let published = storage.create(&temporary).and_then(write).and_then(|header| {
         storage.rename(&temporary, &name)?;
-        storage.sync_directory()?;
         Ok(header)
     });
     published.map_err(|error| {

@@ -102,6 +102,12 @@ impl GroupSync {
         self.finished.notify_all();
     }
 
+    /// Refuses writes from now on, and gives what the one says that found out.
+    pub(crate) fn latch(&self, error: &Error) -> Error {
+        self.fail(error);
+        latched(error)
+    }
+
     /// Waits until frame `sequence` is on disk. Whoever finds nobody syncing does it for all that
     /// was written by then; the others wait for the result.
     pub(crate) fn wait_for(&self, sequence: u64) -> Result<()> {

@@ -6,6 +6,7 @@
 
 mod bench;
 mod care;
+mod certify;
 mod counts;
 mod demo;
 mod export;
@@ -55,6 +56,7 @@ enum Command {
     Backup(care::Backup),
     Export(export::Export),
     Bench(bench::Bench),
+    Certify(certify::Certify),
     Serve(serve::Serve),
     Usersig(usersig::Usersig),
     Demo(demo::Demo),
@@ -100,6 +102,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Backup(backup) => backup.run(&cli.existing_graph()?, out),
         Command::Export(export) => export.run(&cli.existing_graph()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
+        Command::Certify(certify) => certify.run(out),
         Command::Serve(serve) => serve.run(cli.db.as_deref(), out),
         Command::Usersig(usersig) => usersig.run(out),
         // The demo never looks at the environment: it must not meet a graph that matters.

@@ -16,7 +16,7 @@ use crate::format::check_name;
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, Position};
 use crate::storage::OutputFile;
-use crate::store::publish;
+use crate::store::write_named;
 use build::Loaded;
 use names::Names;
 use std::sync::Arc;
@@ -140,7 +140,9 @@ impl BulkLoad<'_> {
     /// # Errors
     ///
     /// `InvalidArgument` when the graph is no longer empty, or this load failed before;
-    /// `DiskFull`, `Io`, `AuditFailed`. The graph is as it was.
+    /// `DiskFull`, `Io`, `AuditFailed`: the graph is as it was. `Latched` when the image was
+    /// written and its name could not be made durable, or it could not be read: all of the load
+    /// may or may not be there when the graph is opened again.
     pub fn finish(self, progress: &mut dyn FnMut(u64, u64)) -> Result<BulkReport> {
         self.refuse_if_failed()?;
         // Named first, the turn ends last: not before the spill file is gone.
@@ -209,8 +211,14 @@ impl Shared {
 
         let storage = self.storage.as_ref();
         let position = self.state.read().position();
-        let header = publish(storage, sequence, |file| write(position, file))?;
-        let graph = Graph::open(storage, Image::open(storage, sequence)?)?;
+        let header = write_named(storage, sequence, |file| write(position, file))?;
+        // The image has its name now, on disk or not. A commit to the empty graph would not fit
+        // behind it, so none may follow.
+        let graph = storage
+            .sync_directory()
+            .and_then(|()| Image::open(storage, sequence))
+            .and_then(|image| Graph::open(storage, image))
+            .map_err(|error| self.sync.latch(&error))?;
         *self.state.write() = graph;
         self.adopt(commit, sequence, false)?;
         Ok(header)

@@ -6,7 +6,7 @@ use super::{Commit, FollowGraph, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
 use crate::image::Totals;
-use crate::storage::{DirectoryStorage, Discard, give_back_freed_memory};
+use crate::storage::{DirectoryStorage, Discard, Storage, give_back_freed_memory};
 use crate::store::{Follower, Hold, SegmentExtent, publish, used_bytes, write_copy};
 use crate::types::{CheckpointReport, Stats, Verification};
 use std::path::Path;
@@ -85,13 +85,17 @@ impl FollowGraph {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<CheckpointReport> {
+        self.backup_to(&DirectoryStorage::open(directory.as_ref(), true)?)
+    }
+
+    /// [`backup`](FollowGraph::backup) to a storage.
+    pub(crate) fn backup_to(&self, destination: &dyn Storage) -> Result<CheckpointReport> {
         let shared = &self.shared;
         let _one_at_a_time = shared.checkpoint.lock();
-        let destination = DirectoryStorage::open(directory.as_ref(), true)?;
         let moment = shared.moment();
         let graph = shared.recover(&moment)?.graph;
         let segment_bytes = shared.options.segment_bytes;
-        let header = write_copy(&destination, &graph, &moment.totals, segment_bytes)?;
+        let header = write_copy(destination, &graph, &moment.totals, segment_bytes)?;
         let (sequence, image_bytes) = (header.position.sequence, header.file_bytes());
         Ok(CheckpointReport { sequence, written: true, image_bytes })
     }

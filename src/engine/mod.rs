@@ -309,9 +309,10 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// As a whole: `DiskFull` or `Io` when the log cannot grow (nothing changed), `Latched` after
-    /// an earlier failed sync, `Io` when this commit's sync failed (it may or may not be there
-    /// when the graph is opened again).
+    /// As a whole: `DiskFull` or `Io` when the log cannot grow (nothing changed), `Latched` when
+    /// this commit's sync failed (it may or may not be there when the graph is opened again), when
+    /// the name of a new log segment could not be made durable (nothing changed), and after any
+    /// of these.
     ///
     /// ```
     /// use followgraph::{FollowGraph, Mutation};

@@ -2,6 +2,8 @@
 
 use super::FollowGraph;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "testing")]
+use crate::storage::Storage;
 use crate::storage::{DirectoryStorage, MemoryStorage};
 use std::path::Path;
 use std::sync::Arc;
@@ -190,6 +192,12 @@ impl Options {
         self.segment_bytes = self.segment_bytes.min(SEGMENT_BYTES_IN_MEMORY);
         let options = self.checked()?;
         FollowGraph::start(Arc::new(MemoryStorage::default()), options)
+    }
+
+    /// Opens the graph on a storage that is no directory.
+    #[cfg(feature = "testing")]
+    pub(crate) fn open_on(self, storage: Arc<dyn Storage>) -> Result<FollowGraph> {
+        FollowGraph::start(storage, self.checked()?)
     }
 
     fn checked(mut self) -> Result<Options> {

@@ -3,7 +3,12 @@
 //! Enabled by the feature `testing`. Nothing here is needed to use the library, and nothing in the
 //! library names anything here.
 
+mod certificate;
+mod content;
+mod disk;
 pub mod encodings;
 mod model;
 
+pub use certificate::{Certificate, Extent, ScenarioReport, certify};
+pub use disk::{Call, Disk, Failure, Fault, Remains};
 pub use model::{Model, Refusal};

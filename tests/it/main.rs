@@ -3,6 +3,7 @@
 
 mod api;
 mod care;
+mod certify;
 mod cli;
 mod concurrent;
 mod damage;

@@ -1,0 +1,436 @@
+//! A run of a scenario beside the model: what was acknowledged, and what may be there afterwards.
+
+use super::scenarios::{Change, Step};
+use crate::engine::{Durability, FollowGraph, Mutation, Options};
+use crate::error::{ErrorKind, Result};
+use crate::format::{FileKind, file_kind};
+use crate::list::{List, Page};
+use crate::testing::disk::Disk;
+use crate::testing::model::{Model, Refusal};
+use crate::types::Outcome;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What a run says that it did not go as promised.
+pub(super) type Flaw = String;
+
+const CONSUMER: &str = "reader";
+const BACKUP: &str = "copy";
+const LIST_LEN_MAX: usize = 1000;
+
+/// What may be found.
+#[derive(Clone)]
+pub(super) struct Witness {
+    /// The graph after each commit, in order, from the empty one on.
+    states: Vec<Model>,
+    /// The state that is there at the least: what was acknowledged as durable.
+    floor: usize,
+    /// Positions of the consumer: what is on disk at the least, and what may be.
+    acknowledged: Option<u64>,
+    consumed: Option<u64>,
+    /// What a backup holds, if it is there, and whether it must be.
+    backup: Option<(Model, bool)>,
+    time: Arc<AtomicU32>,
+}
+
+impl Witness {
+    pub(super) fn new() -> Witness {
+        Witness {
+            states: vec![Model::default()],
+            floor: 0,
+            acknowledged: None,
+            consumed: None,
+            backup: None,
+            time: Arc::new(AtomicU32::new(1000)),
+        }
+    }
+
+    fn options(&self, durability: Durability) -> Options {
+        let time = self.time.clone();
+        Options::new()
+            .durability(durability)
+            .segment_bytes(64 << 10)
+            .checkpoint_log_bytes(None)
+            .clock(Arc::new(move || time.load(Ordering::Relaxed)))
+    }
+
+    fn last(&self) -> &Model {
+        &self.states[self.states.len() - 1]
+    }
+
+    fn push(&mut self, state: Model) {
+        self.states.push(state);
+    }
+
+    /// What may be found as well as the last state, although that is what the live graph shows.
+    fn may_be(&mut self, state: Model) {
+        let last = self.states.len() - 1;
+        self.states.insert(last, state);
+    }
+
+    fn all_is_durable(&mut self) {
+        self.floor = self.states.len() - 1;
+    }
+
+    /// From now on exactly this may be found.
+    fn settle(&mut self, state: usize) {
+        self.states = vec![self.states[state].clone()];
+        self.floor = 0;
+    }
+
+    /// Which of the allowed states the graph is in; the latest, where several look alike.
+    fn find(&self, graph: &FollowGraph) -> std::result::Result<usize, Flaw> {
+        let allowed = self.floor..self.states.len();
+        let found = allowed.clone().rev().find(|state| same(graph, &self.states[*state]).is_ok());
+        found.ok_or_else(|| {
+            let differs = |state: usize| same(graph, &self.states[state]).err().unwrap_or_default();
+            format!(
+                "none of the states {allowed:?}; not the durable one: {}; not the last one: {}",
+                differs(self.floor),
+                differs(self.states.len() - 1),
+            )
+        })
+    }
+}
+
+/// A graph on a disk, with its witness.
+pub(super) struct Run {
+    pub(super) disk: Disk,
+    pub(super) witness: Witness,
+    graph: Option<FollowGraph>,
+    durability: Durability,
+}
+
+impl Run {
+    pub(super) fn new(disk: Disk, witness: Witness, durability: Durability) -> Run {
+        // Clocks of their own, so that runs are the same whatever ran before.
+        let time = Arc::new(AtomicU32::new(witness.time.load(Ordering::Relaxed)));
+        Run { disk, witness: Witness { time, ..witness }, graph: None, durability }
+    }
+
+    /// Opens the graph and does the steps until the power is lost. An error is a flaw only where
+    /// nothing was wrong with the disk.
+    pub(super) fn go(&mut self, steps: &[Step]) -> std::result::Result<(), Flaw> {
+        self.open()?;
+        for step in steps {
+            if !self.disk.has_power() {
+                return Ok(());
+            }
+            self.step(step).map_err(|flaw| format!("{flaw}, at {}", shown(step)))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the handle, as an orderly close where there is power.
+    pub(super) fn close(&mut self) {
+        self.graph = None;
+    }
+
+    /// Compares the live graph with the last state: reads go on after errors.
+    pub(super) fn check_live(&self) -> std::result::Result<(), Flaw> {
+        match &self.graph {
+            Some(graph) => same(graph, self.witness.last()),
+            None => Ok(()),
+        }
+    }
+
+    fn open(&mut self) -> std::result::Result<(), Flaw> {
+        match self.disk.open(self.witness.options(self.durability)) {
+            Ok(graph) => {
+                let state = self.witness.find(&graph)?;
+                self.witness.states.truncate(state + 1);
+                if self.disk.has_power() {
+                    self.witness.all_is_durable();
+                }
+                self.graph = Some(graph);
+                Ok(())
+            }
+            Err(error) => self.excuse(&error).map_err(|flaw| format!("cannot open: {flaw}")),
+        }
+    }
+
+    fn excuse(&self, error: &crate::error::Error) -> std::result::Result<(), Flaw> {
+        if self.disk.fault_happened() { Ok(()) } else { Err(format!("an error: {error}")) }
+    }
+
+    fn step(&mut self, step: &Step) -> std::result::Result<(), Flaw> {
+        if let Step::Reopen = step {
+            self.close();
+            return if self.disk.has_power() { self.open() } else { Ok(()) };
+        }
+        let Some(graph) = self.graph.take() else { return Ok(()) };
+        let done = match step {
+            Step::Commit(changes) => self.commit(&graph, changes),
+            Step::Load(edges) => self.load(&graph, edges),
+            Step::Sync => self.made_durable(graph.sync()),
+            Step::Checkpoint => self.made_durable(graph.checkpoint().map(drop)),
+            Step::Backup => self.back_up(&graph),
+            Step::Consume => self.consume(&graph),
+            Step::Acknowledge => self.acknowledge(&graph),
+            Step::Reopen => Ok(()),
+        };
+        self.graph = Some(graph);
+        done
+    }
+
+    fn made_durable(&mut self, outcome: Result<()>) -> std::result::Result<(), Flaw> {
+        match outcome {
+            Ok(()) if self.disk.has_power() => self.witness.all_is_durable(),
+            Ok(()) => {}
+            Err(error) => return self.excuse(&error),
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, graph: &FollowGraph, changes: &[Change]) -> std::result::Result<(), Flaw> {
+        let now = self.witness.time.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut next = self.witness.last().clone();
+        let expected: Vec<_> = changes.iter().map(|change| apply(&mut next, change, now)).collect();
+        let mutations: Vec<Mutation<'_>> = changes.iter().map(mutation).collect();
+        let outcome = graph.apply(&mutations);
+        if !self.disk.has_power() {
+            self.witness.push(next);
+            return Ok(());
+        }
+        match outcome {
+            Ok(results) => {
+                for (result, expected) in results.iter().zip(expected) {
+                    let outcome = result.as_ref().ok().map(|done| *done == Outcome::Applied);
+                    if outcome != expected.ok() {
+                        return Err(format!("{result:?} where the model has {expected:?}"));
+                    }
+                }
+                self.witness.push(next);
+                if self.durability == Durability::Always {
+                    self.witness.all_is_durable();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.excuse(&error)?;
+                // Whether it is there is seen; whether it stays is not promised.
+                if same(graph, &next).is_ok() {
+                    self.witness.push(next);
+                }
+                same(graph, self.witness.last())
+            }
+        }
+    }
+
+    fn load(
+        &mut self,
+        graph: &FollowGraph,
+        edges: &[(String, String)],
+    ) -> std::result::Result<(), Flaw> {
+        let mut next = Model::default();
+        next.creates_missing_accounts = true;
+        let loaded = graph.bulk_load(1 << 20).and_then(|mut load| {
+            for ((follower, followed), at) in edges.iter().zip(500..) {
+                load.add(follower, followed, Some(at))?;
+                next.follow(follower, followed, at).expect("the follows of the scenario fit");
+            }
+            load.finish(&mut |_, _| {})
+        });
+        next.creates_missing_accounts = false;
+        if !self.disk.has_power() {
+            self.witness.push(next);
+            return Ok(());
+        }
+        match loaded {
+            Ok(_) => {
+                self.witness.push(next);
+                self.witness.all_is_durable();
+                Ok(())
+            }
+            Err(error) => {
+                self.excuse(&error)?;
+                if same(graph, &next).is_ok() {
+                    self.witness.push(next);
+                } else if error.kind() == ErrorKind::Latched {
+                    self.witness.may_be(next);
+                }
+                same(graph, self.witness.last())
+            }
+        }
+    }
+
+    fn back_up(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        let outcome = self.disk.directory(BACKUP).take_backup(graph);
+        let is_done = outcome.is_ok() && self.disk.has_power();
+        self.witness.backup = Some((self.witness.last().clone(), is_done));
+        outcome.or_else(|error| self.excuse(&error))
+    }
+
+    fn consume(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        let outcome = graph.consumer(CONSUMER);
+        let sequence = graph.stats().sequence;
+        self.witness.consumed = Some(sequence);
+        if outcome.is_ok() && self.disk.has_power() {
+            self.witness.acknowledged = Some(sequence);
+            self.witness.all_is_durable();
+        }
+        outcome.map(drop).or_else(|error| self.excuse(&error))
+    }
+
+    fn acknowledge(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        let outcome = graph.consumer(CONSUMER).and_then(|mut consumer| {
+            while let Some(commit) = consumer.next(Duration::ZERO)? {
+                self.witness.consumed = Some(commit.sequence);
+            }
+            let position = self.witness.consumed.unwrap_or_default();
+            consumer.acknowledge(position).map(|()| position)
+        });
+        match outcome {
+            Ok(position) => {
+                if self.disk.has_power() {
+                    self.witness.acknowledged = Some(position);
+                }
+                Ok(())
+            }
+            Err(error) => self.excuse(&error),
+        }
+    }
+}
+
+/// Opens what is left for good: an allowed state, which stays, and with which work can go on.
+pub(super) fn check_left(
+    disk: &Disk,
+    witness: &Witness,
+    goes_on: bool,
+) -> std::result::Result<(), Flaw> {
+    let mut witness = witness.clone();
+    check_backup(disk, &witness)?;
+    let graph = reopened(disk, &witness)?;
+    let state = witness.find(&graph)?;
+    check_consumer(&graph, &witness)?;
+    graph.verify().map_err(|error| format!("verify: {error}"))?;
+    // What an open graph shows is on disk.
+    witness.settle(state);
+    let cut = disk.after_power_loss(crate::testing::disk::Remains::Nothing);
+    let graph_again = reopened(&cut, &witness)?;
+    same(&graph_again, witness.last()).map_err(|flaw| format!("shown and then lost: {flaw}"))?;
+    if !goes_on {
+        return Ok(());
+    }
+    drop(graph_again);
+    let mut run = Run::new(cut, witness, Durability::Always);
+    let commit = Step::Commit(vec![Change::Add("zoe".to_owned()), Change::Follow("zoe", "alice")]);
+    run.go(&[commit, Step::Reopen, Step::Checkpoint, Step::Reopen])
+        .map_err(|flaw| format!("cannot go on: {flaw}"))?;
+    let graph = run.graph.take().ok_or("the graph is not open")?;
+    graph.verify().map(drop).map_err(|error| format!("verify after going on: {error}"))
+}
+
+/// Opens the graph, where that can be interrupted.
+pub(super) fn try_open(disk: &Disk, witness: &Witness) -> bool {
+    disk.open(witness.options(Durability::Always)).is_ok() && disk.has_power()
+}
+
+fn reopened(disk: &Disk, witness: &Witness) -> std::result::Result<FollowGraph, Flaw> {
+    let opened = disk.open(witness.options(Durability::Always));
+    opened.map_err(|error| format!("cannot be opened: {error}"))
+}
+
+fn check_consumer(graph: &FollowGraph, witness: &Witness) -> std::result::Result<(), Flaw> {
+    let position = graph.consumers().first().map(|(_, position)| *position);
+    let is_allowed = position >= witness.acknowledged && position <= witness.consumed;
+    if !is_allowed {
+        let (least, most) = (witness.acknowledged, witness.consumed);
+        return Err(format!("the consumer is at {position:?}, not in {least:?} to {most:?}"));
+    }
+    let Some(mut sequence) = position else { return Ok(()) };
+    let failed = |error| format!("the consumer cannot go on: {error}");
+    let mut consumer = graph.consumer(CONSUMER).map_err(failed)?;
+    while let Some(commit) = consumer.next(Duration::ZERO).map_err(failed)? {
+        if commit.sequence <= sequence {
+            return Err(format!("the consumer gets {} behind {sequence}", commit.sequence));
+        }
+        sequence = commit.sequence;
+    }
+    Ok(())
+}
+
+fn check_backup(disk: &Disk, witness: &Witness) -> std::result::Result<(), Flaw> {
+    let copy = disk.copy().directory(BACKUP);
+    let is_image = |name: &String| matches!(file_kind(name), FileKind::Image(_));
+    let is_there = copy.file_names().iter().any(is_image);
+    match &witness.backup {
+        Some((model, _)) if is_there => {
+            let graph = reopened(&copy, witness).map_err(|flaw| format!("the backup {flaw}"))?;
+            graph.verify().map_err(|error| format!("verify of the backup: {error}"))?;
+            same(&graph, model).map_err(|flaw| format!("the backup: {flaw}"))
+        }
+        Some((_, true)) => Err("a finished backup is gone".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn apply(model: &mut Model, change: &Change, now: u32) -> std::result::Result<bool, Refusal> {
+    match change {
+        Change::Add(name) => model.add_account(name),
+        Change::Remove(name) => model.remove_account(name).map(|()| true),
+        Change::Follow(follower, followed) => model.follow(follower, followed, now),
+        Change::Unfollow(follower, followed) => model.unfollow(follower, followed),
+    }
+}
+
+fn mutation(change: &Change) -> Mutation<'_> {
+    match change {
+        Change::Add(name) => Mutation::add_account(name),
+        Change::Remove(name) => Mutation::remove_account(name),
+        Change::Follow(follower, followed) => Mutation::follow(follower, followed),
+        Change::Unfollow(follower, followed) => Mutation::unfollow(follower, followed),
+    }
+}
+
+fn shown(step: &Step) -> String {
+    let text = format!("{step:?}");
+    text.chars().take(60).collect()
+}
+
+/// Whether every answer about accounts, counts and lists is the model's.
+fn same(graph: &FollowGraph, model: &Model) -> std::result::Result<(), Flaw> {
+    let accounts = model.accounts();
+    let stats = graph.stats();
+    let follow_count = model.edges().len();
+    let found = (stats.account_count as usize, stats.follow_count as usize);
+    if found != (accounts.len(), follow_count) {
+        return Err(format!(
+            "{found:?} accounts and follows, not {:?}",
+            (accounts.len(), follow_count)
+        ));
+    }
+    for (id, name) in &accounts {
+        let found = pictured(graph, name).map_err(|error| format!("{name:?}: {error}"))?;
+        let refused = |refusal: Refusal| format!("the model refuses {name:?}: {refusal:?}");
+        let lists = [model.followers(name), model.following(name), model.mutuals(name)];
+        let lists =
+            lists.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(refused)?;
+        let expected = (*id, model.counts(name).map_err(refused)?, lists);
+        if found != expected {
+            return Err(format!("{name:?} is {found:?}, not {expected:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// An account: id, counts, and the three lists.
+type Picture = (u32, (usize, usize, usize), Vec<Vec<(String, u32)>>);
+
+fn pictured(graph: &FollowGraph, name: &str) -> Result<Picture> {
+    let id = graph.account_id(name)?.0;
+    let counts = graph.counts(name)?;
+    let counts = (counts.followers, counts.following, counts.mutual);
+    let page = || Page::first(LIST_LEN_MAX);
+    let lists = [
+        graph.followers(name, page())?,
+        graph.following(name, page())?,
+        graph.mutuals(name, page())?,
+    ];
+    let entries = |list: List| {
+        list.entries.into_iter().map(|entry| (entry.account, entry.followed_at)).collect()
+    };
+    let counts = (counts.0 as usize, counts.1 as usize, counts.2 as usize);
+    Ok((id, counts, lists.map(entries).into()))
+}
