@@ -1,7 +1,7 @@
 //! What `/metrics` says, in the text format of `OpenMetrics`.
 
 use super::apps::Apps;
-use super::webhooks::Progress;
+use super::webhooks::{CONSUMER, Progress};
 use crate::Stats;
 use crate::wire::Answer;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -96,7 +96,11 @@ impl Metrics {
             self.graphs.set(&AppLabels { sdkappid: *sdkappid }, &stats);
             let webhooks = apps.webhooks.iter().find(|(app, _)| app == sdkappid);
             if let Some((_, progress)) = webhooks {
-                self.graphs.set_webhooks(*sdkappid, progress, &stats);
+                let consumers = graph.consumers();
+                let position = consumers.iter().find(|(name, _)| name == CONSUMER);
+                let position = position.map_or(0, |(_, position)| *position);
+                let behind = stats.durable_sequence.saturating_sub(position);
+                self.graphs.set_webhooks(*sdkappid, progress, position, behind);
             }
         }
         let mut text = String::new();
@@ -159,10 +163,8 @@ impl GraphMetrics {
         let seconds = stats.sync_time.as_secs_f64().to_bits();
         self.sync_seconds.get_or_create(app).inner().store(seconds, Ordering::Relaxed);
     }
-    fn set_webhooks(&self, sdkappid: u64, progress: &Progress, stats: &Stats) {
+    fn set_webhooks(&self, sdkappid: u64, progress: &Progress, position: u64, behind: u64) {
         let app = AppLabels { sdkappid };
-        let position = progress.position.load(Ordering::Relaxed);
-        let behind = stats.durable_sequence.saturating_sub(position);
         let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.webhook_position.get_or_create(&app).set(as_gauge(position));
         self.webhooks_behind.get_or_create(&app).set(as_gauge(behind));

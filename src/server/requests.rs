@@ -88,7 +88,7 @@ impl Site {
 
     /// Answers a request, whatever it is.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
         port: Port,
@@ -96,7 +96,9 @@ impl Site {
         let started = Instant::now();
         let request_id = self.request_ids.next();
         let mut reply = match request.uri().path() {
-            "/healthz" | "/readyz" | "/metrics" if self.observes(port) => self.observe(&request),
+            "/healthz" | "/readyz" | "/metrics" if self.observes(port) => {
+                self.observe(request.uri().path().to_owned()).await
+            }
             _ if port == Port::Observe => reply(StatusCode::NOT_FOUND, TEXT, "not here\n"),
             path if self.console && (path == "/console" || path.starts_with("/console/")) => {
                 self.console(&request).await
@@ -126,12 +128,15 @@ impl Site {
         !self.observes_apart || port == Port::Observe
     }
 
-    fn observe(&self, request: &Request<Incoming>) -> Reply {
-        match request.uri().path() {
-            "/metrics" => reply(StatusCode::OK, OPEN_METRICS, self.metrics.text(&self.apps)),
+    /// The figures of a graph wait for the one who writes, who may wait for room on the disk.
+    async fn observe(self: &Arc<Self>, path: String) -> Reply {
+        let site = self.clone();
+        let observed = tokio::task::spawn_blocking(move || match path.as_str() {
+            "/metrics" => reply(StatusCode::OK, OPEN_METRICS, site.metrics.text(&site.apps)),
             "/healthz" => reply(StatusCode::OK, TEXT, "alive\n"),
-            _ => self.ready(),
-        }
+            _ => site.ready(),
+        });
+        observed.await.unwrap_or_else(|_| failed())
     }
 
     fn ready(&self) -> Reply {
@@ -158,10 +163,7 @@ impl Site {
                 let apps = self.apps.clone();
                 let counted =
                     tokio::task::spawn_blocking(move || console::follower_counts(&apps, &query));
-                match counted.await {
-                    Ok(body) => reply(StatusCode::OK, JSON, body),
-                    Err(_) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "it failed\n"),
-                }
+                counted.await.map_or_else(|_| failed(), |body| reply(StatusCode::OK, JSON, body))
             }
             path => console::page(path),
         }
@@ -287,6 +289,11 @@ fn note(request_id: &str, path: &str, peer: SocketAddr, answer: &Answer, took: D
     } else {
         tracing::debug!(request_id, path, %peer, code, microseconds, "answered");
     }
+}
+
+/// A panic was reported where it happened.
+fn failed() -> Reply {
+    reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "it failed\n")
 }
 
 pub(super) fn reply(

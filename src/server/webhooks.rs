@@ -24,7 +24,7 @@ use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 
 /// The name of the position in the graph's directory.
-const CONSUMER: &str = "webhooks";
+pub(super) const CONSUMER: &str = "webhooks";
 /// Commits told of before the position is written down.
 const COMMITS_MAX: usize = 256;
 /// Requests under way. Each follower belongs to one lane, which keeps the order.
@@ -39,8 +39,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// What is known of the sending, for the metrics.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// The last commit whose events were all told or given up.
-    pub(super) position: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) failed_attempts: AtomicU64,
     pub(super) dead_letters: AtomicU64,
@@ -142,9 +140,9 @@ impl Sender {
         let path = &settings.dead_letter_file;
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|error| failed(&path.display().to_string(), &error))?;
-        let consumer = graph.consumer(CONSUMER).map_err(|error| failed("the feed", &error))?;
+        // Made here, so that what is committed once the server is up is told.
+        graph.consumer(CONSUMER).map_err(|error| failed("the feed", &error))?;
         let progress = Arc::new(Progress::default());
-        progress.position.store(consumer.position(), Ordering::Relaxed);
         let sender = Sender {
             sdkappid,
             graph: Arc::downgrade(graph),
@@ -208,9 +206,7 @@ impl Sender {
             let error = format!("a dead letter cannot be written: {error}");
             crate::Error::new(ErrorKind::Io, error)
         })?;
-        consumer.acknowledge(last)?;
-        self.progress.position.store(last, Ordering::Relaxed);
-        Ok(())
+        consumer.acknowledge(last)
     }
 
     /// Gives the groups names, lane by lane. What became of accounts that are gone, nobody is told.

@@ -201,6 +201,24 @@ enum Admitted {
 }
 
 impl Machine {
+    /// With power, without files, and nothing asked of it yet.
+    fn fresh(sector_bytes: usize) -> Machine {
+        Machine {
+            sector_bytes,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced: Vec::new(),
+            files: BTreeMap::new(),
+            file_count: 0,
+            calls: BTreeMap::new(),
+            call_count: 0,
+            change_count: 0,
+            fault: Fault::None,
+            fault_happened: false,
+            has_power: true,
+        }
+    }
+
     fn admit(&mut self, call: Call) -> Admitted {
         let power_is_out = || Admitted::Refused(io::Error::other("the power is out"));
         if !self.has_power {
@@ -285,20 +303,7 @@ impl Disk {
     /// For a size of zero.
     pub fn new(sector_bytes: usize) -> Disk {
         assert!(sector_bytes > 0, "a sector has bytes");
-        Disk::of(Machine {
-            sector_bytes,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            unsynced: Vec::new(),
-            files: BTreeMap::new(),
-            file_count: 0,
-            calls: BTreeMap::new(),
-            call_count: 0,
-            change_count: 0,
-            fault: Fault::None,
-            fault_happened: false,
-            has_power: true,
-        })
+        Disk::of(Machine::fresh(sector_bytes))
     }
 
     fn of(machine: Machine) -> Disk {
@@ -378,15 +383,9 @@ impl Disk {
         Disk::of(Machine {
             durable_names: names.clone(),
             names,
-            unsynced: Vec::new(),
             files,
-            calls: BTreeMap::new(),
-            call_count: 0,
-            change_count: 0,
-            fault: Fault::None,
-            fault_happened: false,
-            has_power: true,
-            ..*machine
+            file_count: machine.file_count,
+            ..Machine::fresh(machine.sector_bytes)
         })
     }
 
