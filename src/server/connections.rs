@@ -133,6 +133,9 @@ impl Server {
                 Ok((stream, peer)) => {
                     let (server, tls, port) = (self.clone(), listener.tls.clone(), listener.port);
                     tokio::spawn(async move {
+                        // Goes last: who waits for the end of all connections finds nothing held
+                        // by one, and the graphs can be closed in good order.
+                        let _last = server.stop.clone();
                         server.connection(stream, peer, tls, port).await;
                         drop(room);
                     });
