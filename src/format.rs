@@ -6,8 +6,10 @@ use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
-/// The version of all file formats, checked on open.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version of all file formats that is written.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is read. Files open for ever, so it stays what it is.
+const OLDEST_FORMAT_VERSION: u32 = 1;
 /// The first bytes of an image.
 pub(crate) const IMAGE_MAGIC: [u8; 8] = *b"FGIMAGE\n";
 /// The first bytes of a log segment.
@@ -280,10 +282,11 @@ pub(crate) fn check_header(file: &[u8], header_bytes: u64, magic: [u8; 8]) -> Re
         return Err(Error::corrupt("magic of the file").at_offset(0).expected(expected, got));
     }
     let version = read_u32(header, 8);
-    if version != FORMAT_VERSION {
+    let readable = OLDEST_FORMAT_VERSION..=FORMAT_VERSION;
+    if !readable.contains(&version) {
         return Err(Error::new(ErrorKind::UnsupportedVersion, "open it with a newer release")
             .at_offset(8)
-            .expected(FORMAT_VERSION, version));
+            .expected(format!("{} to {}", readable.start(), readable.end()), version));
     }
     let crc_offset = header.len() - 4;
     let (crc, expected) = (read_u32(header, crc_offset), crc32fast::hash(&header[..crc_offset]));
