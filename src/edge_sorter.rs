@@ -17,7 +17,7 @@
 mod radix;
 
 use crate::error::{Error, Result};
-use crate::storage::{Bytes, OutputFile, Storage};
+use crate::storage::{Bytes, OutputFile, Scratch};
 use crate::workers::{Workers, processor_count};
 use parking_lot::Mutex;
 use radix::{bit_len, sort};
@@ -38,7 +38,7 @@ const TIMED_EDGE_BYTES: usize = 12;
 const UNTIMED_EDGE_BYTES: usize = 8;
 const _: () = assert!(size_of::<Edge>() == TIMED_EDGE_BYTES);
 
-/// The name of the spill file. There is one sorter at a time in a directory.
+/// The name of the spill file. There is one sorter at a time in a place.
 const SPILL_FILE_NAME: &str = "spill-edges.tmp";
 
 /// The spill file is written in pieces of this many edges.
@@ -127,7 +127,7 @@ impl EdgeSorter {
     ///
     /// # Errors
     /// `Io` when the system gives no threads.
-    pub(crate) fn new(storage: Arc<dyn Storage>, memory_bytes: u64) -> Result<EdgeSorter> {
+    pub(crate) fn new(place: Box<dyn Scratch>, memory_bytes: u64) -> Result<EdgeSorter> {
         let memory_bytes = memory_bytes.max(MIN_MEMORY_BYTES);
         let buffers_bytes = memory_bytes / 4;
         let thread_count = processor_count().min(SORT_THREADS_MAX) as u64;
@@ -135,18 +135,18 @@ impl EdgeSorter {
         // more run is being filled.
         let run_edge_bytes = (3 * thread_count + 2) * size_of::<Edge>() as u64;
         let run_len = usize::try_from(buffers_bytes / run_edge_bytes).unwrap_or(usize::MAX);
-        EdgeSorter::with_run_len(storage, run_len, memory_bytes - buffers_bytes, buffers_bytes)
+        EdgeSorter::with_run_len(place, run_len, memory_bytes - buffers_bytes, buffers_bytes)
     }
 
     fn with_run_len(
-        storage: Arc<dyn Storage>,
+        place: Box<dyn Scratch>,
         run_len: usize,
         kept_bytes_max: u64,
         merge_bytes: u64,
     ) -> Result<EdgeSorter> {
         assert!(run_len > 0, "a run holds at least one edge");
         let kept_bytes_left = AtomicU64::new(kept_bytes_max);
-        let store = Arc::new(RunStore { storage, kept_bytes_left, spill: Mutex::new(None) });
+        let store = Arc::new(RunStore { place, kept_bytes_left, spill: Mutex::new(None) });
         let thread_count = processor_count().min(SORT_THREADS_MAX);
         let sort = {
             let store = store.clone();
@@ -243,7 +243,7 @@ fn sort_both_sides(mut buffers: Buffers, store: &RunStore) -> SortedRun {
 
 /// Where sorted runs go: into memory while there is room for them, then to the spill file.
 struct RunStore {
-    storage: Arc<dyn Storage>,
+    place: Box<dyn Scratch>,
     kept_bytes_left: AtomicU64,
     spill: Mutex<Option<SpillFile>>,
 }
@@ -291,7 +291,7 @@ impl RunStore {
         let spill = match &mut *spill {
             Some(spill) => spill,
             none => {
-                let file = self.storage.create(SPILL_FILE_NAME)?;
+                let file = self.place.create(SPILL_FILE_NAME)?;
                 none.insert(SpillFile { file, len_bytes: 0 })
             }
         };
@@ -311,10 +311,10 @@ impl RunStore {
         let Some(spill) = &*self.spill.lock() else {
             return Ok(Bytes::Owned(Arc::default()));
         };
-        let bytes = self.storage.map(SPILL_FILE_NAME, spill.len_bytes)?;
+        let bytes = self.place.map(SPILL_FILE_NAME, spill.len_bytes)?;
         if bytes.len() as u64 != spill.len_bytes {
             return Err(Error::corrupt("the spill file lost its end while it was in use")
-                .at_path(&self.storage.path(SPILL_FILE_NAME))
+                .at_path(&self.place.path(SPILL_FILE_NAME))
                 .expected(spill.len_bytes, bytes.len()));
         }
         Ok(bytes)
@@ -325,7 +325,7 @@ impl Drop for RunStore {
     fn drop(&mut self) {
         if self.spill.get_mut().is_some() {
             // A leftover costs disk space only, and opening the graph removes it.
-            let _ = self.storage.remove(SPILL_FILE_NAME);
+            let _ = self.place.remove(SPILL_FILE_NAME);
         }
     }
 }
@@ -499,13 +499,13 @@ impl Iterator for Cuts<'_> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::storage::{DirectoryStorage, MemoryStorage};
+    use crate::storage::{DirectoryStorage, MemoryStorage, Storage};
     use proptest::prelude::*;
 
     /// A sorter whose runs have this length, and which keeps no more than so many bytes of them.
     fn sorter(storage: &MemoryStorage, run_len: usize, kept_bytes_max: u64) -> EdgeSorter {
         let storage = Arc::new(storage.clone());
-        EdgeSorter::with_run_len(storage, run_len, kept_bytes_max, 1 << 20)
+        EdgeSorter::with_run_len(Box::new(storage), run_len, kept_bytes_max, 1 << 20)
             .expect("there are threads")
     }
 
@@ -626,7 +626,7 @@ mod tests {
     fn what_is_kept_and_what_is_being_sorted_stay_below_the_memory_given() {
         let storage = MemoryStorage::default();
         let memory_bytes = 4 * MIN_MEMORY_BYTES;
-        let mut sorter = EdgeSorter::new(Arc::new(storage.clone()), memory_bytes).expect("threads");
+        let mut sorter = EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes).expect("threads");
         push_all(&mut sorter, &scrambled(400_000, 8));
         let threads = processor_count().min(SORT_THREADS_MAX);
         // A sorting thread has a run, as much again to sort it, and as much to hand it over.
@@ -654,7 +654,7 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let edges = scrambled(5_000, 20);
         let mut sorter =
-            EdgeSorter::with_run_len(storage.clone(), 700, 0, 1 << 20).expect("threads");
+            EdgeSorter::with_run_len(Box::new(storage.clone()), 700, 0, 1 << 20).expect("threads");
         push_all(&mut sorter, &edges);
         let sorted = sorter.finish().expect("the runs can be mapped");
         assert!(directory.path().join(SPILL_FILE_NAME).exists());

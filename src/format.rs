@@ -150,6 +150,22 @@ impl Identity {
     }
 }
 
+/// The hash of a name in what is compared between graphs: SipHash-1-3 under a key of zeros.
+#[inline]
+pub(crate) fn content_name_hash(name: &str) -> u64 {
+    SipHasher13::new().hash(name.as_bytes())
+}
+
+/// The hash of one follow in what is compared between graphs, from those of the two names: the
+/// same function of the sixteen bytes of both.
+#[inline]
+pub(crate) fn content_follow_hash(from: u64, to: u64) -> u64 {
+    let mut ends = [0; 16];
+    ends[..8].copy_from_slice(&from.to_le_bytes());
+    ends[8..].copy_from_slice(&to.to_le_bytes());
+    SipHasher13::new().hash(&ends)
+}
+
 /// Both halves of a 128-bit product, combined.
 #[inline]
 fn fold_multiply(a: u64, b: u64) -> u64 {
@@ -430,5 +446,13 @@ mod tests {
         let identity = Identity { graph_id: [0; 16], key };
         assert_eq!(identity.name_hash("alice"), identity.name_hash("alice"));
         assert_ne!(identity.follow_hash(1, 2), identity.follow_hash(2, 1));
+    }
+
+    #[test]
+    fn hashes_that_other_programs_compute_are_those_of_the_documentation() {
+        let (alice, bob) = (content_name_hash("alice"), content_name_hash("bob"));
+        assert_eq!((alice, bob), (0x11af_1c34_7e79_d641, 0xe93a_47ec_299f_9d2a));
+        assert_eq!(content_follow_hash(alice, bob), 0x6d3b_57a1_3b91_425c);
+        assert_eq!(content_follow_hash(bob, alice), 0xb30b_238d_04d0_1a72);
     }
 }

@@ -30,6 +30,9 @@ const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SEC
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
 const SETS_START: u64 = 8;
 
+/// So much is read between two looks at whether to go on.
+const VERIFY_PIECE_BYTES: usize = 4 << 20;
+
 /// So much of a follower list is asked for ahead: it holds some hundred ids.
 const FOLLOWER_LINES: usize = 3;
 
@@ -126,6 +129,11 @@ pub(crate) struct ImageHeader {
 impl ImageHeader {
     fn sections(&self) -> [Section; 4] {
         [self.records, self.index, self.names, self.sets]
+    }
+
+    /// Bytes of all sections: what [`Image::verify`] compares with checksums.
+    pub(crate) fn section_bytes(&self) -> u64 {
+        self.sections().iter().map(|section| section.len_bytes).sum()
     }
 
     /// The length of the whole file.
@@ -352,10 +360,20 @@ impl Image {
     /// Reads every byte and compares with the checksums; what lies between the sections is zero.
     /// Cost: the size of the file.
     pub(crate) fn verify(&self) -> Result<()> {
+        self.verify_watched(&mut |_| Ok(()))
+    }
+
+    /// The same; `watch` is told of every piece that was read, and an error of its ends it.
+    pub(crate) fn verify_watched(&self, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let mut read_bytes = IMAGE_HEADER_BYTES as usize;
         for (section, name) in self.header.sections().iter().zip(SECTION_NAMES) {
             let (start, end) = section.range();
-            let crc = crc32fast::hash(&self.file[start..end]);
+            let mut hasher = crc32fast::Hasher::new();
+            for piece in self.file[start..end].chunks(VERIFY_PIECE_BYTES) {
+                hasher.update(piece);
+                watch(piece.len() as u64)?;
+            }
+            let crc = hasher.finalize();
             if crc != section.crc {
                 return Err(Error::corrupt(format!("checksum of the {name} section"))
                     .at_path(&self.path)

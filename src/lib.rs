@@ -128,6 +128,7 @@ pub use engine::{
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use types::{
-    AccountId, Change, CheckpointReport, Commit, Counts, KnownFollowers, Outcome, Recovery,
+    AccountId, Audit, Change, CheckpointReport, Commit, Counts, KnownFollowers, Outcome, Recovery,
     Relation, Stats, Verification,
+    VerifyProgress,
 };

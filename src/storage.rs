@@ -11,6 +11,10 @@
 //! What is not covered: another program that shortens a file while it is mapped makes the process
 //! receive `SIGBUS`, as with every memory-mapped store.
 
+mod scratch;
+
+pub(crate) use scratch::{Scratch, ScratchDirectory};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, LOCK_FILE_NAME, file_kind};
 use memmap2::{Mmap, MmapMut, MmapOptions};
@@ -329,6 +333,25 @@ fn fill_with_zeros(file: &File, len_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Maps `len_bytes` bytes of a file (or all there are) that nobody writes, read-only.
+fn map_file(file: &File, path: &Path, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
+    let metadata = file.metadata().map_err(|source| Error::io("examine", path, &source))?;
+    let len_bytes = len_bytes.min(metadata.len().saturating_sub(offset_bytes));
+    if len_bytes == 0 {
+        return Ok(Bytes::Owned(Arc::new(Vec::new())));
+    }
+    let mut options = MmapOptions::new();
+    options.offset(offset_bytes).len(len_bytes as usize);
+    #[expect(unsafe_code, reason = "mapping a file is how an image is read")]
+    // SAFETY: images and spill files are never written after they got their name or were written
+    // out, and log segments are mapped only below the last whole frame, where nothing changes, or
+    // after the last one was written to them. The directory lock keeps other writers of this crate
+    // out, and spill files elsewhere have no name; other programs are warned off in the module
+    // documentation. Every reader of these bytes treats them as untrusted.
+    let map = unsafe { options.map(file) }.map_err(|source| Error::io("map", path, &source))?;
+    Ok(Bytes::Mapped(Arc::new(map)))
+}
+
 impl Storage for DirectoryStorage {
     fn list(&self) -> Result<Vec<(String, u64)>> {
         let failed = |source: io::Error| Error::io("list the directory", &self.directory, &source);
@@ -342,22 +365,8 @@ impl Storage for DirectoryStorage {
     }
 
     fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
-        let (file, file_bytes) = self.open_existing(name, false)?;
-        let len_bytes = len_bytes.min(file_bytes.saturating_sub(offset_bytes));
-        if len_bytes == 0 {
-            return Ok(Bytes::Owned(Arc::new(Vec::new())));
-        }
-        let mut options = MmapOptions::new();
-        options.offset(offset_bytes).len(len_bytes as usize);
-        #[expect(unsafe_code, reason = "mapping a file is how an image is read")]
-        // SAFETY: images and spill files are never written after they got their name, and log
-        // segments are mapped only below the last whole frame, where nothing changes, or after the
-        // last one was written to them. The directory lock keeps other writers of this crate out;
-        // other programs are warned off in the module documentation. Every reader of these bytes
-        // treats them as untrusted.
-        let map = unsafe { options.map(&file) }
-            .map_err(|source| Error::io("map", &self.path(name), &source))?;
-        Ok(Bytes::Mapped(Arc::new(map)))
+        let (file, _) = self.open_existing(name, false)?;
+        map_file(&file, &self.path(name), offset_bytes, len_bytes)
     }
 
     fn written_bytes(&self, name: &str) -> Result<u64> {

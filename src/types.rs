@@ -136,8 +136,74 @@ pub struct Verification {
     pub follow_count: u64,
     /// The log sequence number the graph was verified at.
     pub sequence: u64,
-    /// The order-independent fingerprint of all follows, equal over both directions.
+    /// The order-independent fingerprint of all follows, equal over both directions. It depends on
+    /// the key and the ids of the graph: see [`Audit`].
     pub fingerprint: u64,
+    /// A fingerprint of who follows whom, by name: equal for any two graphs with the same follows,
+    /// whatever their keys, ids and times. docs/verify.md has it step by step, so that another
+    /// system can compute it. It tells accidents, not forgery: who chooses names can make another
+    /// set of follows with the same sum.
+    pub content_fingerprint: u64,
+    /// The same of the names of all accounts.
+    pub account_fingerprint: u64,
+}
+
+/// How far a `verify` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Bytes of the image and the log that were read and checked so far.
+    pub bytes_done: u64,
+    /// Of so many.
+    pub byte_count: u64,
+    /// Account ids whose lists were recounted so far, those of removed accounts included. This
+    /// begins when all bytes are read.
+    pub accounts_done: u64,
+    /// Of so many.
+    pub account_count: u64,
+}
+
+/// The totals a graph keeps, and the fingerprints of both directions, at one moment.
+///
+/// Every follow is in two lists: whom its follower follows, and who follows the followed. Each
+/// direction has a fingerprint, the sum of a keyed hash of all its follows, which every change
+/// keeps and every checkpoint and `verify` recounts. The key is random for each graph and the hash
+/// is one of ids, so fingerprints of one graph can be compared over time, and with those of a
+/// backup of it, but not with another graph's: [`Verification::content_fingerprint`] can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Sequence number of the last commit that is part of it.
+    pub sequence: u64,
+    /// Accounts that exist, foreign ones included.
+    pub account_count: u64,
+    /// Of those, accounts whose sets are on another node.
+    pub foreign_account_count: u64,
+    /// Follows of which at least one end is local.
+    pub follow_count: u64,
+    /// Sum of the follower counts of all accounts kept here.
+    pub followers_sum: u64,
+    /// Sum of their following counts.
+    pub following_sum: u64,
+    /// Sum of their mutual counts: each pair that follow each other counts at both ends.
+    pub mutual_sum: u64,
+    /// Fingerprint of the follows between local accounts, over the lists of whom each follows.
+    pub following_fingerprint: u64,
+    /// The same over the lists of who follows each.
+    pub followers_fingerprint: u64,
+}
+
+impl Audit {
+    /// Whether both directions hold the same follows, and as many as are counted. No foreign
+    /// account's lists are here, so with one the numbers bound each other and need not be equal.
+    pub fn directions_agree(&self) -> bool {
+        let (followers, following) = (self.followers_sum, self.following_sum);
+        let sums_agree = if self.foreign_account_count == 0 {
+            followers == self.follow_count && following == self.follow_count
+        } else {
+            let entries = followers.saturating_add(following);
+            followers.max(following) <= self.follow_count && self.follow_count <= entries
+        };
+        sums_agree && self.following_fingerprint == self.followers_fingerprint
+    }
 }
 
 /// What opening found at the end of the log.

@@ -7,9 +7,10 @@
 //! Until the image is on disk and has its name the graph is empty.
 
 mod build;
-mod names;
+pub(super) mod names;
 
 use super::{Commit, FollowGraph, Shared};
+use crate::accounts::Accounts;
 use crate::edge_sorter::{Edge, EdgeSorter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::check_name;
@@ -77,10 +78,10 @@ impl FollowGraph {
         shared.refuse_if_not_empty()?;
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();
-        let sorter = EdgeSorter::new(shared.storage.clone(), memory_bytes)?;
+        let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes)?;
         Ok(BulkLoad {
             shared,
-            names: Names::new(identity)?,
+            names: Names::new(Accounts::empty(identity))?,
             follows: Follows { sorter, self_follow_count: 0 },
             failed: false,
             _turn: turn,

@@ -1,4 +1,4 @@
-//! Care: checkpoints, verification, backups and figures. All of them recover a graph of their own
+//! Care: checkpoints, backups and figures. All of them recover a graph of their own
 //! from the image and the log while the live one goes on, so the code that saves a graph after a
 //! crash runs every day.
 
@@ -6,9 +6,9 @@ use super::{Commit, FollowGraph, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
 use crate::image::Totals;
-use crate::storage::{DirectoryStorage, Discard, Storage, give_back_freed_memory};
+use crate::storage::{DirectoryStorage, Storage, give_back_freed_memory};
 use crate::store::{Follower, Hold, SegmentExtent, publish, used_bytes, write_copy};
-use crate::types::{CheckpointReport, Stats, Verification};
+use crate::types::{CheckpointReport, Stats};
 use std::path::Path;
 
 /// How much log a checkpoint may leave to replay while writers wait.
@@ -19,11 +19,11 @@ const CATCH_UP_STEPS_MAX: usize = 16;
 const COMPARE_STEP: u32 = 16 * 1024;
 
 /// A moment of the live graph, to recover privately.
-struct Moment {
-    sequence: u64,
-    totals: Totals,
-    image_sequence: u64,
-    extents: Vec<SegmentExtent>,
+pub(super) struct Moment {
+    pub(super) sequence: u64,
+    pub(super) totals: Totals,
+    pub(super) image_sequence: u64,
+    pub(super) extents: Vec<SegmentExtent>,
 }
 
 impl FollowGraph {
@@ -47,24 +47,6 @@ impl FollowGraph {
     /// ```
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.shared.checkpoint()
-    }
-
-    /// Reads every byte of the image and the log, recounts every count from the sets, with real
-    /// intersections, and compares both directions, the counters and the live graph. Readers and
-    /// writers go on meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt` with file and offset, or `AuditFailed` with what differs.
-    ///
-    /// ```
-    /// let graph = followgraph::FollowGraph::in_memory();
-    /// graph.add_account("alice")?;
-    /// assert_eq!(graph.verify()?.account_count, 1);
-    /// # Ok::<(), followgraph::Error>(())
-    /// ```
-    pub fn verify(&self) -> Result<Verification> {
-        self.shared.verify()
     }
 
     /// Writes the graph as it is now to another directory, recounted, while readers and writers go
@@ -150,7 +132,7 @@ impl Shared {
     }
 
     /// What is committed now, and where to recover it from.
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         self.moment_of(&self.commit.lock())
     }
 
@@ -166,11 +148,22 @@ impl Shared {
     /// A private graph of that moment, from an image whose every byte was checked: what a damaged
     /// one says must not go into a new one with new checksums. The caller holds the checkpoint
     /// lock, so that no file this needs is retired.
-    fn recover(&self, moment: &Moment) -> Result<Follower> {
+    pub(super) fn recover(&self, moment: &Moment) -> Result<Follower> {
+        self.recover_watched(moment, &mut |_| Ok(()))
+    }
+
+    /// The same; `watch` is told of every byte that was read and checked, and an error of its ends
+    /// it.
+    pub(super) fn recover_watched(
+        &self,
+        moment: &Moment,
+        watch: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Follower> {
         let storage = self.storage.as_ref();
         let mut follower = Follower::open(storage, moment.image_sequence)?;
-        follower.graph.image().verify()?;
+        follower.graph.image().verify_watched(watch)?;
         follower.catch_up(storage, &moment.extents)?;
+        watch(used_bytes(&moment.extents))?;
         let sequence = follower.graph.position().sequence;
         if sequence != moment.sequence {
             let error = Error::corrupt("the log ends before the last commit");
@@ -286,23 +279,9 @@ impl Shared {
         retired
     }
 
-    fn verify(&self) -> Result<Verification> {
-        let _one_at_a_time = self.checkpoint.lock();
-        let moment = self.moment();
-        let mut recovered = self.recover(&moment)?;
-        let header = recovered.graph.write_image(Box::new(Discard), &moment.totals, true)?;
-        self.compare_with_live(&mut recovered, moment.image_sequence)?;
-        Ok(Verification {
-            account_count: u64::from(header.totals.account_count),
-            follow_count: header.totals.follow_count,
-            sequence: moment.sequence,
-            fingerprint: header.totals.following_fingerprint,
-        })
-    }
-
     /// Compares every live counter with a recovered one, a step at a time: in each step writers
     /// wait until the recovered graph has caught up and some accounts are compared.
-    fn compare_with_live(&self, follower: &mut Follower, image_sequence: u64) -> Result<()> {
+    pub(super) fn compare_with_live(&self, follower: &mut Follower, image_sequence: u64) -> Result<()> {
         let mut first = 0;
         loop {
             let commit = self.commit.lock();

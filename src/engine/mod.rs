@@ -6,6 +6,7 @@
 //! alone only while records are applied in memory, never while a disk is waited for, so readers
 //! never wait for a disk, and hardly ever for a writer.
 
+mod audit;
 mod background;
 mod bulk;
 mod care;

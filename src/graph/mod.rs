@@ -74,6 +74,12 @@ impl Graph {
         &self.accounts
     }
 
+    /// Takes the accounts out and puts others in: on a private graph, to give ids behind its own to
+    /// names that it does not have. In between it can answer nothing.
+    pub(crate) fn swap_accounts(&mut self, accounts: &mut Accounts) {
+        std::mem::swap(&mut self.accounts, accounts);
+    }
+
     /// The accounts, to damage them.
     #[cfg(test)]
     pub(crate) fn accounts_mut(&mut self) -> &mut Accounts {
@@ -175,6 +181,17 @@ impl Graph {
         expected: &Totals,
         deeply: bool,
     ) -> Result<ImageHeader> {
+        self.write_image_watched(file, expected, deeply, &mut |_, _, _| Ok(()))
+    }
+
+    /// The same; `watch` is shown every id with its lists, and an error of its ends it.
+    pub(crate) fn write_image_watched(
+        &self,
+        file: Box<dyn OutputFile>,
+        expected: &Totals,
+        deeply: bool,
+        watch: &mut dyn FnMut(u32, &EdgeList, &EdgeList) -> Result<()>,
+    ) -> Result<ImageHeader> {
         let foreign = self.foreign_ids();
         let overflow_name_bytes = (0..self.accounts.len())
             .filter_map(|id| self.accounts.live(id))
@@ -215,6 +232,7 @@ impl Graph {
                 return Err(error.at_path(self.image.path()));
             }
             writer.push(name, record.counts(), &following, &followers)?;
+            watch(id, &following, &followers)?;
         }
         writer.finish(Some(expected))
     }

@@ -9,7 +9,6 @@
 use crate::accounts::{Accounts, BATCH, INLINE_NAME_BYTES};
 use crate::edge_sorter::Edge;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::Identity;
 use crate::workers::{Workers, processor_count};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -86,8 +85,8 @@ impl NamedFollows {
     }
 }
 
-/// The names of a load, and the follows whose names are on their way to ids.
-pub(super) struct Names {
+/// The names of an edge list, and the follows whose names are on their way to ids.
+pub(in crate::engine) struct Names {
     accounts: Arc<RwLock<Accounts>>,
     lookups: Workers<NamedFollows, NamedFollows>,
     waiting: NamedFollows,
@@ -96,8 +95,9 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(identity: Identity) -> Result<Names> {
-        let accounts = Arc::new(RwLock::new(Accounts::empty(identity)));
+    /// Names that get ids behind those of `accounts`, which may have names already.
+    pub(in crate::engine) fn new(accounts: Accounts) -> Result<Names> {
+        let accounts = Arc::new(RwLock::new(accounts));
         let thread_count = processor_count();
         let look_up = {
             let accounts = accounts.clone();
@@ -115,7 +115,7 @@ impl Names {
 
     /// Adds a follow. `take` is given follows that were added before, as soon as their names have
     /// ids.
-    pub(super) fn push(
+    pub(in crate::engine) fn push(
         &mut self,
         follower: &str,
         followed: &str,
@@ -136,7 +136,7 @@ impl Names {
 
     /// Gives the rest of the follows to `take`, and returns the accounts and how many bytes of
     /// their names are outside the records.
-    pub(super) fn finish(
+    pub(in crate::engine) fn finish(
         mut self,
         take: &mut impl FnMut(Edge) -> Result<()>,
     ) -> Result<(Accounts, u64)> {
