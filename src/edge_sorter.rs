@@ -626,7 +626,8 @@ mod tests {
     fn what_is_kept_and_what_is_being_sorted_stay_below_the_memory_given() {
         let storage = MemoryStorage::default();
         let memory_bytes = 4 * MIN_MEMORY_BYTES;
-        let mut sorter = EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes).expect("threads");
+        let mut sorter =
+            EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes).expect("threads");
         push_all(&mut sorter, &scrambled(400_000, 8));
         let threads = processor_count().min(SORT_THREADS_MAX);
         // A sorting thread has a run, as much again to sort it, and as much to hand it over.

@@ -358,13 +358,9 @@ impl Image {
     }
 
     /// Reads every byte and compares with the checksums; what lies between the sections is zero.
+    /// `watch` is told how long each piece was that was read, and an error of its ends it.
     /// Cost: the size of the file.
-    pub(crate) fn verify(&self) -> Result<()> {
-        self.verify_watched(&mut |_| Ok(()))
-    }
-
-    /// The same; `watch` is told of every piece that was read, and an error of its ends it.
-    pub(crate) fn verify_watched(&self, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    pub(crate) fn verify(&self, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let mut read_bytes = IMAGE_HEADER_BYTES as usize;
         for (section, name) in self.header.sections().iter().zip(SECTION_NAMES) {
             let (start, end) = section.range();

@@ -123,12 +123,12 @@ pub mod wire;
 mod workers;
 
 pub use engine::{
-    BulkLoad, BulkReport, Changes, Clock, Consumer, Durability, FollowGraph, Mutation, Options,
+    BulkLoad, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
+    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use types::{
     AccountId, Audit, Change, CheckpointReport, Commit, Counts, KnownFollowers, Outcome, Recovery,
-    Relation, Stats, Verification,
-    VerifyProgress,
+    Relation, Stats, Verification, VerifyProgress,
 };

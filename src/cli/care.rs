@@ -1,4 +1,4 @@
-//! `verify`, `checkpoint`, `backup`: looking after a graph.
+//! `checkpoint`, `backup`: looking after a graph.
 
 use super::failure::{Failure, Verdict};
 use super::output::grouped;
@@ -7,13 +7,6 @@ use followgraph::FollowGraph;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
-
-/// Read everything and recount it: counts against lists, followers against followings
-///
-/// The exit code is 3 if anything is wrong.
-#[derive(Args)]
-#[command(after_help = "Example:\n  followgraph --db graph verify")]
-pub(crate) struct Verify {}
 
 /// Write all that is in the log into a new image
 ///
@@ -28,20 +21,6 @@ pub(crate) struct Checkpoint {}
 pub(crate) struct Backup {
     /// A directory that is not there yet, or is empty
     dest: PathBuf,
-}
-
-impl Verify {
-    #[expect(clippy::unused_self, reason = "every command is run the same way")]
-    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        let started = Instant::now();
-        let found = graph.verify()?;
-        let seconds = started.elapsed().as_secs_f64();
-        let (accounts, follows) = (grouped(found.account_count), grouped(found.follow_count));
-        writeln!(out, "all is well: {accounts} accounts, {follows} follows, in {seconds:.2} s")?;
-        writeln!(out, "  sequence     {}", found.sequence)?;
-        writeln!(out, "  fingerprint  {:016x}", found.fingerprint)?;
-        Ok(Verdict::Fine)
-    }
 }
 
 impl Checkpoint {

@@ -1,8 +1,9 @@
 //! `import`: an edge list into the graph, at once if the graph is empty, else commit by commit.
 
+use super::edges::{EdgeLines, TakeEdges};
 use super::failure::{Failure, Verdict};
-use super::input::{Input, Lines, NumberedEdge};
-use super::output::{Align, Table, grouped, say};
+use super::input::{Input, NumberedEdge};
+use super::output::{Align, Table, grouped};
 use super::progress::{Progress, rate};
 use clap::Args;
 use followgraph::{BulkLoad, Durability, ErrorKind, FollowGraph, Mutation, Options, Outcome};
@@ -12,9 +13,6 @@ use std::time::{Duration, Instant};
 
 /// Follows that go into one commit: enough that the cost of a commit disappears.
 const COMMIT_EDGES: usize = 8192;
-
-/// Bad lines that are shown one by one before they are only counted.
-const SHOWN_BAD_LINES: u64 = 5;
 
 /// What a failed import leaves of a graph that was empty.
 const NOTHING: &str = "nothing was imported";
@@ -44,19 +42,15 @@ pub(crate) struct Import {
     memory: u64,
 }
 
-/// What became of the lines.
+/// What became of the edges.
 #[derive(Default)]
 struct Tally {
-    lines: u64,
     bad_lines: u64,
     accounts: u64,
     follows: u64,
     self_follows: u64,
     duplicates: u64,
 }
-
-/// Where edges go: into a load or into commits.
-type TakeEdges<'a> = dyn FnMut(&[NumberedEdge<'_>], &mut Tally) -> Result<(), Failure> + 'a;
 
 impl Import {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
@@ -79,118 +73,77 @@ impl Import {
 
     /// Sorts everything, then writes the image directly.
     fn load(&self, mut load: BulkLoad<'_>, input: &mut Input) -> Result<Tally, Failure> {
-        let mut tally = Tally::default();
-        self.feed(input, &mut tally, &mut |edges, tally| {
-            self.add_to_load(&mut load, edges, tally)
-        })?;
-        let mut progress = Progress::start("building", Some(tally.lines));
+        let lines = self.feed(input, &mut |edges, lines| add_to_load(&mut load, edges, lines))?;
+        let mut progress = Progress::start("building", Some(lines.lines));
         let report = load.finish(&mut |done, total| {
             progress.show(done, Some(total), done, "follows");
         })?;
-        tally.accounts = report.account_count;
-        tally.follows = report.follow_count;
-        tally.self_follows = report.self_follow_count;
-        tally.duplicates = report.duplicate_count;
-        Ok(tally)
-    }
-
-    fn add_to_load(
-        &self,
-        load: &mut BulkLoad<'_>,
-        edges: &[NumberedEdge<'_>],
-        tally: &mut Tally,
-    ) -> Result<(), Failure> {
-        for edge in edges {
-            match load.add(edge.from, edge.to, edge.at) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::InvalidName => {
-                    self.bad_line(edge.line, &error.to_string(), tally)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        Ok(Tally {
+            bad_lines: lines.bad_lines,
+            accounts: report.account_count,
+            follows: report.follow_count,
+            self_follows: report.self_follow_count,
+            duplicates: report.duplicate_count,
+        })
     }
 
     /// Commits without waiting for the disk, and waits once at the end.
     fn commit(&self, graph: &FollowGraph, input: &mut Input) -> Result<Tally, Failure> {
         let account_count_before = graph.stats().account_count;
         let mut tally = Tally::default();
-        let fed = self.feed(input, &mut tally, &mut |edges, tally| {
-            edges.chunks(COMMIT_EDGES).try_for_each(|edges| self.apply(graph, edges, tally))
+        let fed = self.feed(input, &mut |edges, lines| {
+            edges.chunks(COMMIT_EDGES).try_for_each(|edges| apply(graph, edges, &mut tally, lines))
         });
         // What was committed before a bad line is said to be there, so it has to be.
         graph.sync()?;
-        fed?;
+        tally.bad_lines = fed?.bad_lines;
         graph.checkpoint()?;
         tally.accounts = graph.stats().account_count.saturating_sub(account_count_before);
         Ok(tally)
     }
 
-    fn apply(
-        &self,
-        graph: &FollowGraph,
-        edges: &[NumberedEdge<'_>],
-        tally: &mut Tally,
-    ) -> Result<(), Failure> {
-        let mutations: Vec<_> = edges.iter().map(mutation).collect();
-        for (edge, result) in edges.iter().zip(graph.apply(&mutations)?) {
-            match result {
-                Ok(_) if edge.from == edge.to => tally.self_follows += 1,
-                Ok(Outcome::Applied) => tally.follows += 1,
-                Ok(Outcome::Unchanged) => tally.duplicates += 1,
-                Err(error) => self.bad_line(edge.line, &error.to_string(), tally)?,
+    /// Reads the whole input and hands on its edges.
+    fn feed(&self, input: &mut Input, take: &mut TakeEdges<'_>) -> Result<EdgeLines, Failure> {
+        let mut lines = EdgeLines::new(&self.file, self.skip_bad);
+        let mut progress = Progress::start("reading", input.total_bytes());
+        lines.feed(input, &mut progress, take)?;
+        Ok(lines)
+    }
+}
+
+fn add_to_load(
+    load: &mut BulkLoad<'_>,
+    edges: &[NumberedEdge<'_>],
+    lines: &mut EdgeLines,
+) -> Result<(), Failure> {
+    for edge in edges {
+        match load.add(edge.from, edge.to, edge.at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::InvalidName => {
+                lines.bad_line(edge.line, &error.to_string())?;
             }
+            Err(error) => return Err(error.into()),
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Reads the whole input and hands on its edges, some thousand at a time, in order.
-    fn feed(
-        &self,
-        input: &mut Input,
-        tally: &mut Tally,
-        take: &mut TakeEdges<'_>,
-    ) -> Result<(), Failure> {
-        let total_bytes = input.total_bytes();
-        let mut progress = Progress::start("reading", total_bytes);
-        while let Some(lines) = input.next_lines() {
-            let lines = lines.map_err(|error| {
-                let (name, line) = (input.name(), tally.lines);
-                Failure::input(format!("cannot read {name} on after line {line}: {error}"))
-            })?;
-            tally.lines += u64::from(lines.line_count);
-            take(&self.good_edges(&lines), tally)?;
-            for &(line, reason) in &lines.bad {
-                self.bad_line(line, reason, tally)?;
-            }
-            progress.show(input.read_bytes(), total_bytes, tally.lines, "lines");
+fn apply(
+    graph: &FollowGraph,
+    edges: &[NumberedEdge<'_>],
+    tally: &mut Tally,
+    lines: &mut EdgeLines,
+) -> Result<(), Failure> {
+    let mutations: Vec<_> = edges.iter().map(mutation).collect();
+    for (edge, result) in edges.iter().zip(graph.apply(&mutations)?) {
+        match result {
+            Ok(_) if edge.from == edge.to => tally.self_follows += 1,
+            Ok(Outcome::Applied) => tally.follows += 1,
+            Ok(Outcome::Unchanged) => tally.duplicates += 1,
+            Err(error) => lines.bad_line(edge.line, &error.to_string())?,
         }
-        Ok(())
     }
-
-    /// The edges of some lines, up to the first bad line if that is to be an error: the lines
-    /// before it are good.
-    fn good_edges<'a>(&self, lines: &'a Lines) -> Vec<NumberedEdge<'a>> {
-        let first_bad = lines.bad.first().filter(|_| !self.skip_bad);
-        let is_good = |edge: &NumberedEdge<'_>| first_bad.is_none_or(|&(line, _)| edge.line < line);
-        lines.edges().take_while(is_good).collect()
-    }
-
-    /// An error, or one more line that is left out.
-    fn bad_line(&self, line: u64, reason: &str, tally: &mut Tally) -> Result<(), Failure> {
-        let file = self.file.display();
-        if !self.skip_bad {
-            return Err(Failure::input(format!(
-                "{file}, line {line}: {reason}; correct it, or leave such lines out with --skip-bad"
-            )));
-        }
-        tally.bad_lines += 1;
-        if tally.bad_lines <= SHOWN_BAD_LINES {
-            say(format_args!("{file}, line {line}: {reason}: left out"));
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn mutation<'a>(edge: &NumberedEdge<'a>) -> Mutation<'a> {
@@ -224,7 +177,7 @@ fn report(
 }
 
 /// Reads a size such as `512M`: bytes, or with K, M, G or T the 1024-fold of the one before.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
     let digits = upper.trim_end_matches("IB").trim_end_matches('B');
     let (digits, shift) = match digits.as_bytes().last() {

@@ -36,16 +36,8 @@ pub(crate) struct Input {
 impl Input {
     /// Opens a file, or standard input for `-`.
     pub(crate) fn open(path: &Path) -> Result<Input, Failure> {
-        let is_stdin = path.as_os_str() == "-";
-        let name = if is_stdin { "standard input".into() } else { path.display().to_string() };
+        let (name, source, total_bytes) = open_source(path)?;
         let failed = |error: io::Error| Failure::usage(format!("cannot read {name}: {error}"));
-        let (source, total_bytes): (Box<dyn Read + Send>, _) = if is_stdin {
-            (Box::new(io::stdin()), None)
-        } else {
-            let file = File::open(path).map_err(failed)?;
-            let metadata = file.metadata().map_err(failed)?;
-            (Box::new(file), metadata.is_file().then_some(metadata.len()))
-        };
         let read_bytes = Arc::new(AtomicU64::new(0));
         let source = Counted { source, read_bytes: read_bytes.clone() };
         let unpacked = unpack(source).map_err(failed)?;
@@ -73,6 +65,28 @@ impl Input {
     pub(crate) fn next_lines(&mut self) -> Option<io::Result<Lines>> {
         self.lines.recv().ok()
     }
+}
+
+/// A file, or standard input for `-`, unpacked, and what to call it in a message.
+pub(crate) fn open_text(path: &Path) -> Result<(String, Box<dyn Read + Send>), Failure> {
+    let (name, source, _) = open_source(path)?;
+    let failed = |error: io::Error| Failure::usage(format!("cannot read {name}: {error}"));
+    let unpacked = unpack(source).map_err(failed)?;
+    Ok((name, unpacked))
+}
+
+/// A source as it lies on disk, what to call it, and its length if it is a file.
+type Source = (String, Box<dyn Read + Send>, Option<u64>);
+
+fn open_source(path: &Path) -> Result<Source, Failure> {
+    if path.as_os_str() == "-" {
+        return Ok(("standard input".into(), Box::new(io::stdin()), None));
+    }
+    let name = path.display().to_string();
+    let failed = |error: io::Error| Failure::usage(format!("cannot read {name}: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    Ok((name, Box::new(file), metadata.is_file().then_some(metadata.len())))
 }
 
 /// A reader that says how much was read.

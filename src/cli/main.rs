@@ -4,11 +4,14 @@
 //! Exit codes: 0 fine, 1 the answer is no or some items failed, 2 wrong usage, 3 the graph is
 //! damaged or could not be opened.
 
+mod against;
+mod against_counts;
 mod bench;
 mod care;
 mod certify;
 mod counts;
 mod demo;
+mod edges;
 mod export;
 mod failure;
 mod import;
@@ -19,6 +22,7 @@ mod progress;
 mod serve;
 mod stats;
 mod usersig;
+mod verify;
 mod write;
 
 use clap::{Parser, Subcommand};
@@ -51,7 +55,7 @@ enum Command {
     AddAccount(write::AddAccount),
     RemoveAccount(write::RemoveAccount),
     Stats(stats::StatsOf),
-    Verify(care::Verify),
+    Verify(verify::Verify),
     Checkpoint(care::Checkpoint),
     Backup(care::Backup),
     Export(export::Export),

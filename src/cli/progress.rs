@@ -14,6 +14,8 @@ pub(crate) struct Progress {
     action: &'static str,
     /// The bar, if there is a terminal to show it on.
     bar: Option<ProgressBar>,
+    /// Whether lines are written in the place of a bar.
+    lines: bool,
     started: Instant,
     last_line: Instant,
 }
@@ -21,9 +23,27 @@ pub(crate) struct Progress {
 impl Progress {
     /// Starts a phase of `total` steps, or of nobody knows how many.
     pub(crate) fn start(action: &'static str, total: Option<u64>) -> Progress {
-        let bar = io::stderr().is_terminal().then(|| bar(action, total));
+        Progress::new(action, total, io::stderr().is_terminal(), true)
+    }
+
+    /// Starts a phase that is shown as a bar or, where there is no terminal or the output is for a
+    /// program, not at all.
+    pub(crate) fn bar_only(action: &'static str, total: Option<u64>, for_people: bool) -> Progress {
+        Progress::new(action, total, for_people && io::stderr().is_terminal(), false)
+    }
+
+    fn new(action: &'static str, total: Option<u64>, has_bar: bool, lines: bool) -> Progress {
+        let bar = has_bar.then(|| bar(action, total));
         let started = Instant::now();
-        Progress { action, bar, started, last_line: started }
+        Progress { action, bar, lines, started, last_line: started }
+    }
+
+    /// Runs something that writes lines, which the bar must not be in the way of.
+    pub(crate) fn aside<R>(&self, write: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
     }
 
     /// Shows that `done` steps are done, which came to `count` things of a kind.
@@ -35,7 +55,7 @@ impl Progress {
             }
             bar.set_position(done);
             bar.set_message(format!("{} {kind}, {}/s", grouped(count), grouped(rate)));
-        } else if self.last_line.elapsed() >= LINE_INTERVAL {
+        } else if self.lines && self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             let share = total.filter(|total| *total > 0).map(|total| percent(done, total));
             let share = share.map_or(String::new(), |percent| format!(" {percent} %,"));

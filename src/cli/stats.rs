@@ -2,8 +2,9 @@
 
 use super::failure::{Failure, Verdict};
 use super::output::{Align, Table, grouped, ratio, write_json};
+use super::verify::hexadecimal;
 use clap::Args;
-use followgraph::{FollowGraph, Stats};
+use followgraph::{Audit, FollowGraph, Stats};
 use serde::Serialize;
 use std::fs;
 use std::io::Write;
@@ -50,8 +51,21 @@ struct StatsBody<'a> {
     log_allocated_bytes: u64,
     delta_bytes: u64,
     latched: Option<&'a str>,
+    audit: AuditBody,
     recovery: RecoveryBody,
     resident: Option<Resident>,
+}
+
+/// What the graph keeps to prove its counts.
+#[derive(Serialize)]
+struct AuditBody {
+    sequence: u64,
+    followers_sum: u64,
+    following_sum: u64,
+    mutual_sum: u64,
+    following_fingerprint: String,
+    followers_fingerprint: String,
+    directions_agree: bool,
 }
 
 #[derive(Serialize)]
@@ -67,15 +81,15 @@ impl StatsOf {
         let resident = if self.resident { Some(resident_after_reading(graph)?) } else { None };
         let stats = graph.stats();
         if self.json {
-            write_json(out, &body(&stats, resident))?;
+            write_json(out, &body(&stats, &graph.audit(), resident))?;
         } else {
-            table(&stats, resident).write("", out)?;
+            table(&stats, &graph.audit(), resident).write("", out)?;
         }
         Ok(Verdict::Fine)
     }
 }
 
-fn table(stats: &Stats, resident: Option<Resident>) -> Table {
+fn table(stats: &Stats, audit: &Audit, resident: Option<Resident>) -> Table {
     let mut table = Table::new(vec![Align::Left, Align::Right, Align::Left, Align::Left]);
     let mut row = |what: &str, value: u64, unit: &str, note: String| {
         table.push(vec![what.to_owned(), grouped(value), unit.to_owned(), note]);
@@ -88,6 +102,7 @@ fn table(stats: &Stats, resident: Option<Resident>) -> Table {
     };
     row("accounts", stats.account_count, "", foreign);
     row("follows", stats.follow_count, "", String::new());
+    row("mutual counts", audit.mutual_sum, "", "all together".to_owned());
     row("image", stats.image_bytes, "bytes", a_follow(stats.image_bytes));
     row("  sets", stats.image_set_bytes, "bytes", a_follow(stats.image_set_bytes));
     row(
@@ -115,6 +130,10 @@ fn table(stats: &Stats, resident: Option<Resident>) -> Table {
     row("replayed on opening", recovery.replayed_frames, "frames", records);
     let frames = format!("frames: {}", grouped(recovery.cut_frames));
     row("cut on opening", recovery.cut_bytes, "bytes", frames);
+    let agree = if audit.directions_agree() { "agree" } else { "DISAGREE: run verify" };
+    let fingerprint = hexadecimal(audit.following_fingerprint);
+    let note = format!("both directions {agree}");
+    table.push(vec!["fingerprint".to_owned(), fingerprint, String::new(), note]);
     if let Some(reason) = &stats.latched {
         table.push(vec!["writes are refused".to_owned(), String::new(), reason.clone()]);
     }
@@ -132,7 +151,7 @@ fn rest_of_image(stats: &Stats) -> u64 {
     stats.image_bytes.saturating_sub(sections.iter().sum())
 }
 
-fn body(stats: &Stats, resident: Option<Resident>) -> StatsBody<'_> {
+fn body<'a>(stats: &'a Stats, audit: &Audit, resident: Option<Resident>) -> StatsBody<'a> {
     StatsBody {
         account_count: stats.account_count,
         foreign_account_count: stats.foreign_account_count,
@@ -149,6 +168,15 @@ fn body(stats: &Stats, resident: Option<Resident>) -> StatsBody<'_> {
         log_allocated_bytes: stats.log_allocated_bytes,
         delta_bytes: stats.delta_bytes,
         latched: stats.latched.as_deref(),
+        audit: AuditBody {
+            sequence: audit.sequence,
+            followers_sum: audit.followers_sum,
+            following_sum: audit.following_sum,
+            mutual_sum: audit.mutual_sum,
+            following_fingerprint: hexadecimal(audit.following_fingerprint),
+            followers_fingerprint: hexadecimal(audit.followers_fingerprint),
+            directions_agree: audit.directions_agree(),
+        },
         recovery: RecoveryBody {
             replayed_frames: stats.recovery.replayed_frames,
             replayed_records: stats.recovery.replayed_records,

@@ -97,7 +97,8 @@ impl FollowGraph {
         &self,
         watch: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     ) -> Result<Option<Verification>> {
-        let mut told = Told { progress: VerifyProgress::default(), since: 0, stopped: false, watch };
+        let mut told =
+            Told { progress: VerifyProgress::default(), since: 0, stopped: false, watch };
         match self.shared.verify(&mut told) {
             Err(_) if told.stopped => Ok(None),
             verified => verified.map(Some),

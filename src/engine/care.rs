@@ -161,7 +161,7 @@ impl Shared {
     ) -> Result<Follower> {
         let storage = self.storage.as_ref();
         let mut follower = Follower::open(storage, moment.image_sequence)?;
-        follower.graph.image().verify_watched(watch)?;
+        follower.graph.image().verify(watch)?;
         follower.catch_up(storage, &moment.extents)?;
         watch(used_bytes(&moment.extents))?;
         let sequence = follower.graph.position().sequence;
@@ -281,7 +281,11 @@ impl Shared {
 
     /// Compares every live counter with a recovered one, a step at a time: in each step writers
     /// wait until the recovered graph has caught up and some accounts are compared.
-    pub(super) fn compare_with_live(&self, follower: &mut Follower, image_sequence: u64) -> Result<()> {
+    pub(super) fn compare_with_live(
+        &self,
+        follower: &mut Follower,
+        image_sequence: u64,
+    ) -> Result<()> {
         let mut first = 0;
         loop {
             let commit = self.commit.lock();

@@ -10,20 +10,24 @@ mod audit;
 mod background;
 mod bulk;
 mod care;
+mod compare;
 mod consumers;
 mod feed;
 mod mutation;
 mod options;
 mod reads;
+mod repair;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use bulk::{BulkLoad, BulkReport};
+pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
 pub use feed::Changes;
 pub use mutation::Mutation;
 pub use options::{Clock, Durability, Options};
+pub use repair::{Fate, Repair, RepairEvent};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::RecordList;
@@ -441,7 +445,8 @@ impl Shared {
         commit.changing = true;
         let result = {
             let (records, options, now) = (&mut commit.records, &self.options, commit.clock);
-            let mut editor = Editor { draft: self.state.draft(), records, options, now };
+            let limits = options.limits;
+            let mut editor = Editor { draft: self.state.draft(), records, options, limits, now };
             let result = edit(&mut editor);
             if editor.records.len() > 0 || source_position.is_some() {
                 editor.draft.change().commit(sequence, source_position);

@@ -90,6 +90,11 @@ impl<'a> Mutation<'a> {
         Mutation::new(Change::RemoveAccount(Who::Id(id)))
     }
 
+    /// `follower` follows `followed`, each by the handle there is.
+    pub(super) fn follow_who(follower: Who<'a>, followed: Who<'a>) -> Mutation<'a> {
+        Mutation::new(Change::Follow(follower, followed))
+    }
+
     /// Says when a follow happened, in Unix seconds, for imports and backfills. 0: not known.
     /// Without it the clock says. The other changes have no time.
     #[must_use]
@@ -118,6 +123,7 @@ pub(super) struct Editor<'a> {
     pub(super) draft: Draft<'a>,
     pub(super) records: &'a mut RecordList,
     pub(super) options: &'a Options,
+    pub(super) limits: Limits,
     pub(super) now: u32,
 }
 
@@ -138,8 +144,8 @@ impl Editor<'_> {
     /// Carries a change out, or says why not and changes nothing.
     pub(super) fn execute(&mut self, mutation: &Mutation<'_>) -> Result<Outcome> {
         loop {
-            let (options, now) = (self.options, self.now);
-            match self.draft.look(|graph| Plan { graph, options, now }.step(mutation))? {
+            let (options, limits, now) = (self.options, self.limits, self.now);
+            match self.draft.look(|graph| Plan { graph, options, limits, now }.step(mutation))? {
                 Step::Nothing => return Ok(Outcome::Unchanged),
                 Step::First(record) => self.record(&record, Fit::default()),
                 Step::Last(record, fit) => {
@@ -197,6 +203,7 @@ fn prefetch(graph: &Graph, mutations: &[Mutation<'_>]) {
 struct Plan<'a> {
     graph: &'a Graph,
     options: &'a Options,
+    limits: Limits,
     now: u32,
 }
 
@@ -272,7 +279,7 @@ impl Plan<'_> {
 
     /// Limits hold at the ends whose counts are known here; an account still to be made has none.
     fn check_limits(&self, from: Option<u32>, to: Option<u32>, followed_back: bool) -> Result<()> {
-        let Limits { following, followers, mutual } = self.options.limits;
+        let Limits { following, followers, mutual } = self.limits;
         let counts = |id: Option<u32>| id.map_or(Ok(Counts::default()), |id| self.graph.counts(id));
         if let Ok(counts) = counts(from) {
             if counts.following >= following {

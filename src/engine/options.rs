@@ -61,6 +61,12 @@ pub(crate) struct Limits {
     pub(crate) mutual: u32,
 }
 
+impl Limits {
+    /// As many as there are ids.
+    pub(crate) const NONE: Limits =
+        Limits { following: u32::MAX, followers: u32::MAX, mutual: u32::MAX };
+}
+
 const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 1 << 32;
 const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -84,7 +90,7 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_log_bytes: Some(CHECKPOINT_LOG_BYTES_DEFAULT),
             retained_log_bytes: RETAINED_LOG_BYTES_DEFAULT,
-            limits: Limits { following: u32::MAX, followers: u32::MAX, mutual: u32::MAX },
+            limits: Limits::NONE,
             clock: Arc::new(system_clock),
         }
     }

@@ -210,12 +210,13 @@ impl Graph {
         let mut writer = ImageWriter::new(file, plan)?;
         let (mut following, mut followers) = (EdgeList::default(), EdgeList::default());
         for id in 0..self.accounts.len() {
-            let Some(record) = self.accounts.live(id) else {
-                writer.push_removed()?;
-                continue;
-            };
             following.clear();
             followers.clear();
+            let Some(record) = self.accounts.live(id) else {
+                writer.push_removed()?;
+                watch(id, &following, &followers)?;
+                continue;
+            };
             if !record.is_foreign() {
                 if deeply {
                     let sets = self.image.sets(record.sets_offset())?;

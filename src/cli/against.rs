@@ -1,0 +1,321 @@
+//! `verify --against`: the graph beside an edge list of another system, and the graph repaired to
+//! be like it.
+
+use super::edges::EdgeLines;
+use super::failure::{Failure, Verdict};
+use super::input::{Input, NumberedEdge};
+use super::output::{Align, Table, grouped, write_json};
+use super::progress::Progress;
+use followgraph::{
+    CompareEvent, Comparing, Comparison, Difference, ErrorKind, Fate, FollowGraph, Repair,
+    RepairEvent,
+};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// What to compare with, and how.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct Against {
+    pub(crate) file: PathBuf,
+    pub(crate) times: bool,
+    pub(crate) lonely_accounts: bool,
+    pub(crate) repair: bool,
+    pub(crate) remove_accounts: bool,
+    pub(crate) skip_bad: bool,
+    pub(crate) limit: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) directory: PathBuf,
+    pub(crate) json: bool,
+}
+
+/// What is left of a repair that failed.
+const SO_FAR: &str = "what was repaired so far stays; run it again to go on";
+
+impl Against {
+    pub(crate) fn run(
+        &self,
+        graph: &FollowGraph,
+        input: Input,
+        out: &mut dyn Write,
+    ) -> Result<Verdict, Failure> {
+        if !self.repair {
+            return Ok(Verdict::fine_if(self.compare(graph, input, out)?.is_equal()));
+        }
+        let (comparing, lines) = self.read(graph, input)?;
+        let mut printed = Printed::new(self.json, self.limit, out);
+        let mut progress = Progress::bar_only("repairing", Some(0), !self.json);
+        let repair = comparing.repair(self.remove_accounts, &mut |event| match event {
+            RepairEvent::Difference(difference, fate) => {
+                // Who reads no further did not ask for half a repair.
+                let _ = progress.aside(|| printed.difference(&difference, Some(fate)));
+                ControlFlow::Continue(())
+            }
+            RepairEvent::Progress(done, total) => {
+                progress.show(done, Some(total), done, "accounts");
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        drop(progress);
+        let repair = repair.map_err(|error| Failure::from(error).leaving(SO_FAR))?;
+        printed.end()?;
+        report(&repair.found, &lines, self.json, out)?;
+        report_repair(&repair, self.json, out)?;
+        if !self.json {
+            writeln!(out, "compared again:")?;
+        }
+        let again = self.compare(graph, Input::open(&self.file)?, out)?;
+        Ok(Verdict::fine_if(again.is_equal()))
+    }
+
+    fn compare(
+        &self,
+        graph: &FollowGraph,
+        input: Input,
+        out: &mut dyn Write,
+    ) -> Result<Comparison, Failure> {
+        let (comparing, lines) = self.read(graph, input)?;
+        let mut printed = Printed::new(self.json, self.limit, out);
+        let mut progress = Progress::bar_only("comparing", Some(0), !self.json);
+        let found = comparing.finish(&mut |event| match event {
+            CompareEvent::Difference(difference) => {
+                progress.aside(|| printed.difference(&difference, None))
+            }
+            CompareEvent::Progress(done, total) => {
+                progress.show(done, Some(total), done, "accounts");
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        drop(progress);
+        printed.end()?;
+        let found = found?;
+        report(&found, &lines, self.json, out)?;
+        Ok(found)
+    }
+
+    /// Reads the whole list. Nothing is changed before its last line was understood.
+    fn read<'a>(
+        &self,
+        graph: &'a FollowGraph,
+        mut input: Input,
+    ) -> Result<(Comparing<'a>, EdgeLines), Failure> {
+        let comparing = graph.compare(self.memory_bytes, &self.directory)?;
+        let mut comparing = comparing.times(self.times).lonely_accounts(self.lonely_accounts);
+        let mut lines = EdgeLines::new(&self.file, self.skip_bad);
+        let mut progress = Progress::bar_only("reading", input.total_bytes(), !self.json);
+        lines.feed(&mut input, &mut progress, &mut |edges, lines| {
+            add(&mut comparing, edges, lines)
+        })?;
+        Ok((comparing, lines))
+    }
+}
+
+fn add(
+    comparing: &mut Comparing<'_>,
+    edges: &[NumberedEdge<'_>],
+    lines: &mut EdgeLines,
+) -> Result<(), Failure> {
+    for edge in edges {
+        match comparing.add(edge.from, edge.to, edge.at) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::InvalidName => {
+                lines.bad_line(edge.line, &error.to_string())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Differences as they are printed, up to a limit.
+pub(crate) struct Printed<'a> {
+    pub(crate) json: bool,
+    limit: u64,
+    count: u64,
+    out: &'a mut dyn Write,
+    failure: Option<Failure>,
+}
+
+impl<'a> Printed<'a> {
+    pub(crate) fn new(json: bool, limit: u64, out: &'a mut dyn Write) -> Printed<'a> {
+        Printed { json, limit, count: 0, out, failure: None }
+    }
+
+    /// Prints a difference, unless enough were printed.
+    fn difference(&mut self, difference: &Difference<'_>, fate: Option<&Fate>) -> ControlFlow<()> {
+        let lines = || {
+            let (mut text, mut body) = in_words(difference);
+            if let Some(fate) = fate {
+                let fate = fate_in_words(fate);
+                text = format!("{text}\t{fate}");
+                body["fate"] = json!(fate);
+            }
+            (text, body)
+        };
+        self.line(lines)
+    }
+
+    /// Prints a line in either form, unless enough were printed. What failed is told at the end.
+    pub(crate) fn line(&mut self, forms: impl FnOnce() -> (String, Value)) -> ControlFlow<()> {
+        self.count += 1;
+        if self.count > self.limit {
+            return ControlFlow::Continue(());
+        }
+        let (text, body) = forms();
+        let written = if self.json {
+            write_json(self.out, &body)
+        } else {
+            writeln!(self.out, "{text}").map_err(Failure::from)
+        };
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => {
+                self.failure.get_or_insert(failure);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Says that there were more.
+    pub(crate) fn end(self) -> Result<&'a mut dyn Write, Failure> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let unprinted = self.count.saturating_sub(self.limit);
+        if unprinted > 0 && !self.json {
+            writeln!(self.out, "… and {} more; --limit prints more", grouped(unprinted))?;
+        }
+        Ok(self.out)
+    }
+}
+
+/// Names hold no tabs, so that what stands between tabs is a name whatever it holds.
+fn in_words(difference: &Difference<'_>) -> (String, Value) {
+    match *difference {
+        Difference::MissingAccount { name } => (
+            format!("missing account\t{name}"),
+            json!({ "kind": "missing_account", "account": name }),
+        ),
+        Difference::ExtraAccount { name, .. } => {
+            (format!("extra account\t{name}"), json!({ "kind": "extra_account", "account": name }))
+        }
+        Difference::MissingFollow { follower, followed, at } => (
+            format!("missing follow\t{follower}\t{followed}\t{at}"),
+            json!({ "kind": "missing_follow", "from": follower, "to": followed, "at": at }),
+        ),
+        Difference::ExtraFollow { follower, followed, at } => (
+            format!("extra follow\t{follower}\t{followed}\t{at}"),
+            json!({ "kind": "extra_follow", "from": follower, "to": followed, "at": at }),
+        ),
+        Difference::OtherTime { follower, followed, at, listed_at } => (
+            format!("other time\t{follower}\t{followed}\t{at}\tlisted {listed_at}"),
+            json!({
+                "kind": "other_time", "from": follower, "to": followed, "at": at,
+                "listed_at": listed_at,
+            }),
+        ),
+        _ => (format!("{difference:?}"), json!({ "kind": "other" })),
+    }
+}
+
+fn fate_in_words(fate: &Fate) -> String {
+    match fate {
+        Fate::Repaired => "repaired".to_owned(),
+        Fate::SoAlready => "so already".to_owned(),
+        Fate::ChangedSince => "changed since: left alone".to_owned(),
+        Fate::Kept => "kept; --remove-accounts removes it".to_owned(),
+        Fate::Refused(error) => format!("refused: {error}"),
+        _ => format!("{fate:?}"),
+    }
+}
+
+/// Says what a comparison found.
+fn report(
+    found: &Comparison,
+    lines: &EdgeLines,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if json {
+        return write_json(out, &compared(found, lines));
+    }
+    let sizes = format!(
+        "{} accounts and {} follows in the graph, {} and {} in the list",
+        grouped(found.account_count),
+        grouped(found.follow_count),
+        grouped(found.listed_account_count),
+        grouped(found.listed_follow_count),
+    );
+    match found.difference_count() {
+        0 => writeln!(out, "the graph and the list are the same: {sizes}")?,
+        count => writeln!(out, "differences: {}; {sizes}", grouped(count))?,
+    }
+    let rows = [
+        ("missing accounts", found.missing_account_count, "in the list, not in the graph"),
+        ("extra accounts", found.extra_account_count, "in the graph, not in the list"),
+        ("missing follows", found.missing_follow_count, "in the list, not in the graph"),
+        ("extra follows", found.extra_follow_count, "in the graph, not in the list"),
+        ("other times", found.other_time_count, ""),
+        ("lonely accounts", found.lonely_account_count, "without follows, not compared"),
+        ("self follows", found.self_follow_count, "in the list, left out"),
+        ("duplicates", found.duplicate_count, "in the list, left out"),
+        ("bad lines", lines.bad_lines, "left out"),
+    ];
+    table(&rows, out)
+}
+
+/// The rows that are not zero.
+pub(crate) fn table(rows: &[(&str, u64, &str)], out: &mut dyn Write) -> Result<(), Failure> {
+    let mut table = Table::new(vec![Align::Left, Align::Right, Align::Left]);
+    for &(what, count, note) in rows.iter().filter(|(_, count, _)| *count > 0) {
+        table.push(vec![what.to_owned(), grouped(count), note.to_owned()]);
+    }
+    Ok(table.write("  ", out)?)
+}
+
+fn compared(found: &Comparison, lines: &EdgeLines) -> Value {
+    json!({
+        "kind": "compared",
+        "equal": found.is_equal(),
+        "sequence": found.sequence,
+        "account_count": found.account_count,
+        "follow_count": found.follow_count,
+        "listed_account_count": found.listed_account_count,
+        "listed_follow_count": found.listed_follow_count,
+        "missing_account_count": found.missing_account_count,
+        "extra_account_count": found.extra_account_count,
+        "missing_follow_count": found.missing_follow_count,
+        "extra_follow_count": found.extra_follow_count,
+        "other_time_count": found.other_time_count,
+        "lonely_account_count": found.lonely_account_count,
+        "self_follow_count": found.self_follow_count,
+        "duplicate_count": found.duplicate_count,
+        "line_count": lines.lines,
+        "bad_line_count": lines.bad_lines,
+    })
+}
+
+fn report_repair(repair: &Repair, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    if json {
+        let line = json!({
+            "kind": "repaired",
+            "repaired_count": repair.repaired_count,
+            "so_already_count": repair.so_already_count,
+            "changed_since_count": repair.changed_since_count,
+            "kept_count": repair.kept_count,
+            "refused_count": repair.refused_count,
+        });
+        return write_json(out, &line);
+    }
+    writeln!(out, "repaired: {}", grouped(repair.repaired_count))?;
+    let rows = [
+        ("so already", repair.so_already_count, "somebody did it since"),
+        ("changed since", repair.changed_since_count, "left alone"),
+        ("kept", repair.kept_count, "extra accounts; --remove-accounts removes them"),
+        ("refused", repair.refused_count, ""),
+    ];
+    table(&rows, out)
+}

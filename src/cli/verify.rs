@@ -1,0 +1,164 @@
+//! `verify`: recount everything, and compare it with what another system says.
+
+use super::against::{self, Against};
+use super::against_counts;
+use super::failure::{Failure, Verdict};
+use super::import::parse_size;
+use super::input::Input;
+use super::output::{grouped, write_json};
+use super::progress::Progress;
+use clap::Args;
+use followgraph::{FollowGraph, Verification};
+use serde_json::json;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Read everything and recount it; compare it with an edge list or with counts from elsewhere
+///
+/// Counts are compared with lists, mutual counts with intersections, followers with followings. If
+/// anything is wrong with the graph itself, the exit code is 3.
+///
+/// With `--against`, the follows and the accounts are then compared with an edge list of another
+/// system, lines of `FROM TO [UNIX_TIME]` as `import` takes them, and every difference is printed:
+/// `missing` is what the list has and the graph does not, `extra` the reverse. The exit code is 1
+/// if they differ. With `--repair` the graph is brought to the list and compared again.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  followgraph --db graph verify\n  \
+                        followgraph --db graph verify --against follows.txt.gz\n  \
+                        followgraph --db graph verify --against follows.txt.gz --repair\n  \
+                        followgraph --db graph verify --against-counts counts.tsv.gz")]
+pub(crate) struct Verify {
+    /// Compare with this edge list, plain, gzip or zstd, or `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Compare with this table of counts, lines of `USER<TAB>FOLLOWERS<TAB>FOLLOWING<TAB>MUTUAL`
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    against_counts: Option<PathBuf>,
+    /// Compare the times of follows too, where the list has one
+    #[arg(long, requires = "against")]
+    times: bool,
+    /// Take accounts of the graph without follows that the file does not name for extra
+    #[arg(long)]
+    lonely_accounts: bool,
+    /// Bring the graph to the list, and compare again
+    #[arg(long, requires = "against")]
+    repair: bool,
+    /// With --repair: only say what would be repaired
+    #[arg(long, requires = "repair")]
+    dry_run: bool,
+    /// With --repair: remove extra accounts too
+    #[arg(long, requires = "repair")]
+    remove_accounts: bool,
+    /// Leave out lines that cannot be understood, instead of stopping at the first
+    #[arg(long)]
+    skip_bad: bool,
+    /// Print so many differences; all are counted
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u64,
+    /// Memory for the follows of the list, for example 512M; what exceeds it goes to a temporary
+    /// file
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    memory: u64,
+    /// Where that file goes [default: the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    temp_dir: Option<PathBuf>,
+    /// Print lines of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        if let Some(file) = &self.against {
+            let against = self.against(file)?;
+            // The list comes first: a mistyped file name should not cost a recount.
+            let input = Input::open(file)?;
+            self.recount(graph, out)?;
+            return against.run(graph, input, out);
+        }
+        if let Some(file) = &self.against_counts {
+            let table = against_counts::Table::open(file, self.skip_bad)?;
+            self.recount(graph, out)?;
+            let printed = against::Printed::new(self.json, self.limit, out);
+            return table.compare(graph, self.lonely_accounts, printed);
+        }
+        self.recount(graph, out)?;
+        Ok(Verdict::Fine)
+    }
+
+    fn against(&self, file: &std::path::Path) -> Result<Against, Failure> {
+        let repair = self.repair && !self.dry_run;
+        if repair && file.as_os_str() == "-" {
+            let message =
+                "--repair reads the list twice, which standard input cannot be: give a file";
+            return Err(Failure::usage(message));
+        }
+        Ok(Against {
+            file: file.to_owned(),
+            times: self.times,
+            lonely_accounts: self.lonely_accounts,
+            repair,
+            remove_accounts: self.remove_accounts,
+            skip_bad: self.skip_bad,
+            limit: self.limit,
+            memory_bytes: self.memory,
+            directory: self.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
+            json: self.json,
+        })
+    }
+
+    fn recount(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {
+        let started = Instant::now();
+        let mut reading = Progress::bar_only("reading", Some(0), !self.json);
+        let mut counting = None;
+        let found = graph.verify_with(&mut |progress| {
+            if progress.accounts_done == 0 {
+                let (done, total) = (progress.bytes_done, progress.byte_count);
+                reading.show(done, Some(total), done, "bytes");
+            } else {
+                let start = || Progress::bar_only("counting", Some(0), !self.json);
+                let (done, total) = (progress.accounts_done, progress.account_count);
+                counting.get_or_insert_with(start).show(done, Some(total), done, "accounts");
+            }
+            ControlFlow::Continue(())
+        })?;
+        drop((reading, counting));
+        let found = found.expect("nobody stopped it");
+        self.print(&found, started.elapsed().as_secs_f64(), out)
+    }
+
+    fn print(
+        &self,
+        found: &Verification,
+        seconds: f64,
+        out: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        if self.json {
+            let line = json!({
+                "kind": "verified",
+                "account_count": found.account_count,
+                "follow_count": found.follow_count,
+                "sequence": found.sequence,
+                "fingerprint": hexadecimal(found.fingerprint),
+                "content_fingerprint": hexadecimal(found.content_fingerprint),
+                "account_fingerprint": hexadecimal(found.account_fingerprint),
+            });
+            return write_json(out, &line);
+        }
+        let (accounts, follows) = (grouped(found.account_count), grouped(found.follow_count));
+        writeln!(out, "all is well: {accounts} accounts, {follows} follows, in {seconds:.2} s")?;
+        writeln!(out, "  sequence     {}", found.sequence)?;
+        writeln!(out, "  fingerprint  {:016x}  of this graph, both directions", found.fingerprint)?;
+        let content = found.content_fingerprint;
+        writeln!(out, "  follows      {content:016x}  by name: the same in any graph with these")?;
+        writeln!(out, "  accounts     {:016x}  likewise", found.account_fingerprint)?;
+        Ok(())
+    }
+}
+
+/// A fingerprint as text: JSON readers keep no more than 53 bits of a number.
+pub(crate) fn hexadecimal(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}

@@ -1,0 +1,574 @@
+//! Comparing the graph with an edge list from elsewhere: which accounts and follows differ.
+//!
+//! The graph is seen at one moment, recovered privately, while the live one goes on. Names of the
+//! list that the graph does not have get ids behind its own. The follows are sorted by follower
+//! (`edge_sorter.rs`) and merged with the lists of the graph, account by account: what is in memory
+//! does not grow with the follows of either side.
+//!
+//! Each follow is looked for at its follower. Where a follower's own lists are on another node, it
+//! is looked for at the account it follows, in a second pass over the same piece.
+
+use super::bulk::names::Names;
+use super::{FollowGraph, Shared};
+use crate::accounts::{Accounts, RecordFields};
+use crate::adjacency::EdgeList;
+use crate::edge_sorter::{Edge, EdgeSorter, Side, SortedEdges};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::check_name;
+use crate::graph::Graph;
+use crate::storage::ScratchDirectory;
+use crate::types::AccountId;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// A comparison under way: the follows of the other side are being added.
+///
+/// Dropping it without [`finish`](Comparing::finish) leaves nothing behind.
+pub struct Comparing<'a> {
+    pub(super) shared: &'a Shared,
+    /// The graph at the moment of the comparison; its accounts are with the names.
+    graph: Graph,
+    own_id_count: u32,
+    names: Names,
+    listed: Listed,
+    options: CompareOptions,
+    /// Set when follows were lost, and the comparison with them.
+    failed: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct CompareOptions {
+    times: bool,
+    lonely_accounts: bool,
+}
+
+/// One difference between the graph and an edge list.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference<'a> {
+    /// The list names this account, and the graph does not have it.
+    MissingAccount {
+        /// Its name.
+        name: &'a str,
+    },
+    /// The graph has this account, and the list does not name it.
+    ExtraAccount {
+        /// Its name.
+        name: &'a str,
+        /// Its id.
+        account: AccountId,
+    },
+    /// The list has this follow, and the graph does not.
+    MissingFollow {
+        /// Who follows.
+        follower: &'a str,
+        /// Who is followed.
+        followed: &'a str,
+        /// Since when, as the list says; 0: not known.
+        at: u32,
+    },
+    /// The graph has this follow, and the list does not.
+    ExtraFollow {
+        /// Who follows.
+        follower: &'a str,
+        /// Who is followed.
+        followed: &'a str,
+        /// Since when, as the graph says; 0: not known.
+        at: u32,
+    },
+    /// Both have this follow, with different times.
+    OtherTime {
+        /// Who follows.
+        follower: &'a str,
+        /// Who is followed.
+        followed: &'a str,
+        /// Since when, as the graph says; 0: not known.
+        at: u32,
+        /// Since when, as the list says.
+        listed_at: u32,
+    },
+}
+
+/// What a comparison tells while it goes on.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug)]
+pub enum CompareEvent<'a> {
+    /// A difference.
+    Difference(Difference<'a>),
+    /// How many of how many accounts are compared.
+    Progress(u64, u64),
+}
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// The log sequence number of the moment at which the graph was seen.
+    pub sequence: u64,
+    /// False when it was stopped: then there may be more differences than were told.
+    pub complete: bool,
+    /// Accounts of the graph.
+    pub account_count: u64,
+    /// Follows of the graph.
+    pub follow_count: u64,
+    /// Accounts that the list names.
+    pub listed_account_count: u64,
+    /// Follows of the list, each counted once.
+    pub listed_follow_count: u64,
+    /// Repeated follows of the list, left out: the first one counts.
+    pub duplicate_count: u64,
+    /// Follows of oneself in the list, left out.
+    pub self_follow_count: u64,
+    /// [`Difference::MissingAccount`]s.
+    pub missing_account_count: u64,
+    /// [`Difference::ExtraAccount`]s.
+    pub extra_account_count: u64,
+    /// [`Difference::MissingFollow`]s.
+    pub missing_follow_count: u64,
+    /// [`Difference::ExtraFollow`]s.
+    pub extra_follow_count: u64,
+    /// [`Difference::OtherTime`]s.
+    pub other_time_count: u64,
+    /// Accounts of the graph that the list does not name and that have no follows, where those
+    /// were not to be compared: see [`Comparing::lonely_accounts`].
+    pub lonely_account_count: u64,
+}
+
+impl Comparison {
+    /// How many differences there are.
+    pub fn difference_count(&self) -> u64 {
+        let accounts = self.missing_account_count + self.extra_account_count;
+        let follows = self.missing_follow_count + self.extra_follow_count;
+        accounts + follows + self.other_time_count
+    }
+
+    /// Whether everything was compared and nothing differs.
+    pub fn is_equal(&self) -> bool {
+        self.complete && self.difference_count() == 0
+    }
+}
+
+impl FollowGraph {
+    /// Begins to compare the graph, as it is now, with an edge list. Readers and writers go on
+    /// meanwhile, and nothing is changed.
+    ///
+    /// `memory_bytes` (1 MiB at least) bounds the memory for the follows of the list; what exceeds
+    /// it goes to a temporary file in `directory`, which has no name and is gone with the process.
+    /// On top come 100 to 125 bytes for each name that the graph does not have, a bit an account,
+    /// the list of the account with the most followings, and what changed since the last
+    /// checkpoint.
+    ///
+    /// Cost: reads and checks the image and the log, as `verify` does.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with file and offset; `InvalidArgument` when there is no such directory; `Io`
+    /// when the system gives no threads.
+    ///
+    /// ```
+    /// use followgraph::{CompareEvent, Difference};
+    /// use std::ops::ControlFlow;
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// graph.follow("carol", "bob")?;
+    /// let mut comparing = graph.compare(64 << 20, std::env::temp_dir())?;
+    /// comparing.add("alice", "bob", None)?;
+    /// comparing.add("bob", "carol", None)?;
+    /// let mut told = Vec::new();
+    /// let found = comparing.finish(&mut |event| {
+    ///     match event {
+    ///         CompareEvent::Difference(Difference::MissingFollow { follower, .. }) => {
+    ///             told.push(format!("{follower} is missing a follow"));
+    ///         }
+    ///         CompareEvent::Difference(Difference::ExtraFollow { follower, .. }) => {
+    ///             told.push(format!("{follower} has a follow too many"));
+    ///         }
+    ///         _ => {}
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!((found.missing_follow_count, found.extra_follow_count), (1, 1));
+    /// assert_eq!(told, ["bob is missing a follow", "carol has a follow too many"]);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn compare(&self, memory_bytes: u64, directory: impl AsRef<Path>) -> Result<Comparing<'_>> {
+        let shared = self.shared.as_ref();
+        let place = ScratchDirectory::new(directory.as_ref())?;
+        let sorter = EdgeSorter::new(Box::new(place), memory_bytes)?;
+        let mut graph = shared.private_graph()?;
+        let mut accounts = Accounts::empty(graph.image().header.identity);
+        graph.swap_accounts(&mut accounts);
+        Ok(Comparing {
+            shared,
+            graph,
+            own_id_count: accounts.len(),
+            names: Names::new(accounts)?,
+            listed: Listed { sorter, named: IdSet::default(), self_follow_count: 0 },
+            options: CompareOptions::default(),
+            failed: false,
+        })
+    }
+}
+
+impl Shared {
+    /// The graph as it is now, recovered apart from the live one. It holds what it needs of the
+    /// files, whatever checkpoints do from here on.
+    fn private_graph(&self) -> Result<Graph> {
+        let _one_at_a_time = self.checkpoint.lock();
+        let moment = self.moment();
+        Ok(self.recover(&moment)?.graph)
+    }
+}
+
+/// The other side, in ids.
+struct Listed {
+    sorter: EdgeSorter,
+    /// The accounts it names.
+    named: IdSet,
+    self_follow_count: u64,
+}
+
+impl Listed {
+    fn push(&mut self, edge: Edge) -> Result<()> {
+        self.named.insert(edge.from);
+        self.named.insert(edge.to);
+        if edge.from == edge.to {
+            self.self_follow_count += 1;
+            return Ok(());
+        }
+        self.sorter.push(edge)
+    }
+}
+
+/// Ids, a bit each.
+#[derive(Default)]
+struct IdSet(Vec<u64>);
+
+impl IdSet {
+    fn insert(&mut self, id: u32) {
+        let place = (id / u64::BITS) as usize;
+        if place >= self.0.len() {
+            self.0.resize((place + 1).next_power_of_two(), 0);
+        }
+        self.0[place] |= 1 << (id % u64::BITS);
+    }
+
+    fn contains(&self, id: u32) -> bool {
+        let word = self.0.get((id / u64::BITS) as usize).copied().unwrap_or(0);
+        word >> (id % u64::BITS) & 1 == 1
+    }
+
+    fn len(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+}
+
+impl<'a> Comparing<'a> {
+    /// Whether the times of follows that both have are compared too. Default: false. A follow for
+    /// which the list has no time is as long ago as the graph says.
+    #[must_use]
+    pub fn times(mut self, compared: bool) -> Self {
+        self.options.times = compared;
+        self
+    }
+
+    /// Whether accounts of the graph that have no follows, and that the list does not name, are
+    /// extra. Default: false, because an edge list cannot hold them. Accounts whose lists are on
+    /// another node count as such.
+    #[must_use]
+    pub fn lonely_accounts(mut self, compared: bool) -> Self {
+        self.options.lonely_accounts = compared;
+        self
+    }
+
+    /// Adds a follow of the other side. One of oneself is counted and left out; its account is
+    /// named by it. Without a time the follow's time is not known.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`: nothing was added, and the comparison can go on. `DiskFull` or `Io` when
+    /// this follow or one before it cannot be written to the temporary file: it cannot go on, and
+    /// neither `add` nor `finish` will do anything more.
+    pub fn add(&mut self, follower: &str, followed: &str, at: Option<u32>) -> Result<()> {
+        for name in [follower, followed] {
+            check_name(name).map_err(|error| error.about(name))?;
+        }
+        self.refuse_if_failed()?;
+        let listed = &mut self.listed;
+        let mut take = |edge| listed.push(edge);
+        let added = self.names.push(follower, followed, at.unwrap_or(0), &mut take);
+        self.failed = added.is_err();
+        added
+    }
+
+    fn refuse_if_failed(&self) -> Result<()> {
+        if !self.failed {
+            return Ok(());
+        }
+        let message = "this comparison failed before and has lost follows; begin another one";
+        Err(Error::new(ErrorKind::InvalidArgument, message))
+    }
+
+    /// Compares, and tells each difference: first the missing accounts in the order of the list;
+    /// then, account by account in the order of the ids, the follows in the order of the ids of
+    /// the followed; then the extra accounts. The same graph and list give the same order.
+    ///
+    /// # Errors
+    ///
+    /// `DiskFull` or `Io` when the temporary file fails, `InvalidArgument` when it failed before,
+    /// `Corrupt`. Nothing was changed.
+    pub fn finish(
+        self,
+        watch: &mut dyn FnMut(CompareEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Comparison> {
+        let (sides, _) = self.sort()?;
+        sides.walk(&mut |step| {
+            let event = match step {
+                Step::Found(found) => CompareEvent::Difference(sides.named(&found)?),
+                Step::Progress(done, total) => CompareEvent::Progress(done, total),
+            };
+            Ok(watch(event))
+        })
+    }
+
+    /// Ends the list: both sides, ready to be compared.
+    pub(super) fn sort(self) -> Result<(Sides, &'a Shared)> {
+        self.refuse_if_failed()?;
+        let Comparing { shared, mut graph, own_id_count, names, mut listed, options, .. } = self;
+        let (mut accounts, _) = names.finish(&mut |edge| listed.push(edge))?;
+        graph.swap_accounts(&mut accounts);
+        let Listed { sorter, named, self_follow_count } = listed;
+        let edges = sorter.finish()?;
+        Ok((Sides { graph, own_id_count, edges, named, self_follow_count, options }, shared))
+    }
+}
+
+/// Both sides of a comparison.
+pub(super) struct Sides {
+    /// The graph at its moment. Its accounts are followed by those that only the list names.
+    pub(super) graph: Graph,
+    /// Ids below this were given by the graph.
+    pub(super) own_id_count: u32,
+    edges: SortedEdges,
+    named: IdSet,
+    self_follow_count: u64,
+    options: CompareOptions,
+}
+
+/// What a walk comes to.
+pub(super) enum Step {
+    Found(Found),
+    Progress(u64, u64),
+}
+
+/// A difference in ids. For an account `from` is its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    /// The time in the graph.
+    pub(super) at: u32,
+    /// The time in the list.
+    pub(super) listed_at: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    MissingAccount,
+    ExtraAccount,
+    MissingFollow,
+    ExtraFollow,
+    OtherTime,
+}
+
+impl Found {
+    fn account(kind: Kind, id: u32) -> Found {
+        Found { kind, from: id, to: id, at: 0, listed_at: 0 }
+    }
+}
+
+/// Who is told what a walk comes to, and says whether to go on.
+pub(super) type Watch<'a> = dyn FnMut(Step) -> Result<ControlFlow<()>> + 'a;
+
+/// A walk under way.
+struct Walk<'a> {
+    watch: &'a mut Watch<'a>,
+    counted: Comparison,
+}
+
+impl Walk<'_> {
+    /// Counts a difference and tells it.
+    fn found(&mut self, found: Found) -> Result<ControlFlow<()>> {
+        let count = match found.kind {
+            Kind::MissingAccount => &mut self.counted.missing_account_count,
+            Kind::ExtraAccount => &mut self.counted.extra_account_count,
+            Kind::MissingFollow => &mut self.counted.missing_follow_count,
+            Kind::ExtraFollow => &mut self.counted.extra_follow_count,
+            Kind::OtherTime => &mut self.counted.other_time_count,
+        };
+        *count += 1;
+        (self.watch)(Step::Found(found))
+    }
+}
+
+/// Goes on, or ends the function with what was told to be the end.
+macro_rules! go_on {
+    ($flow:expr) => {
+        if $flow?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    };
+}
+
+impl Sides {
+    /// Compares from the first account to the last.
+    pub(super) fn walk(&self, watch: &mut Watch<'_>) -> Result<Comparison> {
+        let totals = self.graph.totals();
+        let counted = Comparison {
+            sequence: self.graph.position().sequence,
+            account_count: u64::from(totals.account_count),
+            follow_count: totals.follow_count,
+            listed_account_count: self.named.len(),
+            self_follow_count: self.self_follow_count,
+            ..Comparison::default()
+        };
+        let mut walk = Walk { watch, counted };
+        let complete = self.walk_all(&mut walk)?.is_continue();
+        let mut counted = walk.counted;
+        counted.complete = complete;
+        if complete {
+            counted.duplicate_count = self.edges.pushed_count() - counted.listed_follow_count;
+        }
+        Ok(counted)
+    }
+
+    fn walk_all(&self, walk: &mut Walk<'_>) -> Result<ControlFlow<()>> {
+        let id_count = self.graph.accounts().len();
+        for id in self.own_id_count..id_count {
+            go_on!(walk.found(Found::account(Kind::MissingAccount, id)));
+        }
+        let has_foreign = self.graph.totals().foreign_count > 0;
+        let (mut outgoing, mut incoming) = (Vec::new(), Vec::new());
+        let mut list = EdgeList::default();
+        for cut in self.edges.cuts(id_count, 1) {
+            self.edges.merge(&cut, Side::Following, &mut outgoing);
+            walk.counted.listed_follow_count += outgoing.len() as u64;
+            if has_foreign {
+                self.edges.merge(&cut, Side::Followers, &mut incoming);
+                // Who keeps lists of their own is asked there.
+                incoming.retain(|edge| self.is_foreign(edge.to));
+            }
+            let (mut outgoing, mut incoming) = (outgoing.as_slice(), incoming.as_slice());
+            for id in cut.ids.clone() {
+                let (outgoing, incoming) = (take(&mut outgoing, id), take(&mut incoming, id));
+                self.read_following(id, &mut list)?;
+                if !self.is_foreign(id) {
+                    go_on!(self.compare(id, outgoing, &list, false, walk));
+                }
+                if has_foreign {
+                    self.read_foreign_followers(id, &mut list)?;
+                    go_on!(self.compare(id, incoming, &list, true, walk));
+                }
+            }
+            go_on!((walk.watch)(Step::Progress(u64::from(cut.ids.end), u64::from(id_count))));
+        }
+        self.walk_extra_accounts(walk)
+    }
+
+    fn walk_extra_accounts(&self, walk: &mut Walk<'_>) -> Result<ControlFlow<()>> {
+        for id in 0..self.own_id_count {
+            if self.graph.accounts().live(id).is_none() || self.named.contains(id) {
+                continue;
+            }
+            let counts = self.graph.counts(id).unwrap_or_default();
+            if counts.followers > 0 || counts.following > 0 || self.options.lonely_accounts {
+                go_on!(walk.found(Found::account(Kind::ExtraAccount, id)));
+            } else {
+                walk.counted.lonely_account_count += 1;
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn is_foreign(&self, id: u32) -> bool {
+        self.graph.accounts().live(id).is_some_and(RecordFields::is_foreign)
+    }
+
+    /// Whom an account follows, as far as its lists are here.
+    fn read_following(&self, id: u32, list: &mut EdgeList) -> Result<()> {
+        list.clear();
+        if self.graph.accounts().live(id).is_none() || self.is_foreign(id) {
+            return Ok(());
+        }
+        self.graph.lists(id)?.following.decode_into(list)
+    }
+
+    /// Who follows an account without lists of their own here.
+    fn read_foreign_followers(&self, id: u32, list: &mut EdgeList) -> Result<()> {
+        list.clear();
+        if self.graph.accounts().live(id).is_none() || self.is_foreign(id) {
+            return Ok(());
+        }
+        let mut all = EdgeList::default();
+        self.graph.lists(id)?.followers.decode_into(&mut all)?;
+        all.keys().filter(|key| self.is_foreign(key.id)).for_each(|key| list.push(key));
+        Ok(())
+    }
+
+    /// Compares the follows of one account on both sides, each in the order of the ids of the
+    /// others. Where it is `turned`, the others follow the account.
+    fn compare(
+        &self,
+        id: u32,
+        listed: &[Edge],
+        list: &EdgeList,
+        turned: bool,
+        walk: &mut Walk<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let mut listed = listed.iter().peekable();
+        let found = |kind, other, at, listed_at| {
+            let (from, to) = if turned { (other, id) } else { (id, other) };
+            Found { kind, from, to, at, listed_at }
+        };
+        let missing = |edge: &Edge| found(Kind::MissingFollow, edge.to, 0, edge.at);
+        for key in list.keys() {
+            while let Some(edge) = listed.next_if(|edge| edge.to < key.id) {
+                go_on!(walk.found(missing(edge)));
+            }
+            match listed.next_if(|edge| edge.to == key.id) {
+                None => go_on!(walk.found(found(Kind::ExtraFollow, key.id, key.at, 0))),
+                Some(edge) if self.options.times && edge.at != 0 && edge.at != key.at => {
+                    go_on!(walk.found(found(Kind::OtherTime, key.id, key.at, edge.at)));
+                }
+                Some(_) => {}
+            }
+        }
+        for edge in listed {
+            go_on!(walk.found(missing(edge)));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// A difference by the names of its accounts.
+    pub(super) fn named(&self, found: &Found) -> Result<Difference<'_>> {
+        let Found { kind, from, to, at, listed_at } = *found;
+        let (follower, followed) = (self.graph.name(from)?, self.graph.name(to)?);
+        Ok(match kind {
+            Kind::MissingAccount => Difference::MissingAccount { name: follower },
+            Kind::ExtraAccount => {
+                Difference::ExtraAccount { name: follower, account: AccountId(from) }
+            }
+            Kind::MissingFollow => Difference::MissingFollow { follower, followed, at: listed_at },
+            Kind::ExtraFollow => Difference::ExtraFollow { follower, followed, at },
+            Kind::OtherTime => Difference::OtherTime { follower, followed, at, listed_at },
+        })
+    }
+}
+
+/// Takes the edges of one account off the front of a sorted slice.
+fn take<'e>(edges: &mut &'e [Edge], id: u32) -> &'e [Edge] {
+    let len = edges.iter().take_while(|edge| edge.from == id).count();
+    let (own, rest) = edges.split_at(len);
+    *edges = rest;
+    own
+}
