@@ -31,16 +31,16 @@ use std::time::Instant;
                         followgraph --db graph verify --against-counts counts.tsv.gz")]
 pub(crate) struct Verify {
     /// Compare with this edge list, plain, gzip or zstd, or `-` for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "other")]
     against: Option<PathBuf>,
     /// Compare with this table of counts, lines of `USER<TAB>FOLLOWERS<TAB>FOLLOWING<TAB>MUTUAL`
-    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    #[arg(long, value_name = "FILE", group = "other")]
     against_counts: Option<PathBuf>,
     /// Compare the times of follows too, where the list has one
     #[arg(long, requires = "against")]
     times: bool,
     /// Take accounts of the graph without follows that the file does not name for extra
-    #[arg(long)]
+    #[arg(long, requires = "other")]
     lonely_accounts: bool,
     /// Bring the graph to the list, and compare again
     #[arg(long, requires = "against")]
@@ -52,7 +52,7 @@ pub(crate) struct Verify {
     #[arg(long, requires = "repair")]
     remove_accounts: bool,
     /// Leave out lines that cannot be understood, instead of stopping at the first
-    #[arg(long)]
+    #[arg(long, requires = "other")]
     skip_bad: bool,
     /// Print so many differences; all are counted
     #[arg(long, value_name = "N", default_value_t = 100)]

@@ -181,7 +181,11 @@ impl UnderWay<'_> {
         self.shared.commit(None, room_bytes, |editor| {
             let mut fates = editor.draft.look(|live| self.look(live, batch))?;
             editor.limits = Limits::NONE;
-            for (fate, mutations) in fates.iter_mut().zip(&mutations) {
+            for ((found, fate), mutations) in batch.iter().zip(&mut fates).zip(&mutations) {
+                if found.kind == Kind::ExtraAccount {
+                    // Its follows may have been among those that went a moment ago.
+                    *fate = editor.draft.look(|live| self.look_at_account(live, found.from));
+                }
                 fate.get_or_insert_with(|| carry_out(editor, mutations));
             }
             Ok(fates.into_iter().flatten().collect())
@@ -214,7 +218,8 @@ impl UnderWay<'_> {
         Ok(Who::Name(self.sides.graph.name(id)?))
     }
 
-    /// The fate of each difference that is not as it was compared; `None` for one that is.
+    /// The fate of each difference that is not as it was compared; `None` for one that is, and
+    /// for accounts, which are looked at in their turn.
     fn look(&self, live: &Graph, batch: &[Found]) -> Result<Vec<Option<Fate>>> {
         let mut following = Following { of: None, list: EdgeList::default() };
         batch
@@ -224,7 +229,7 @@ impl UnderWay<'_> {
                     let name = self.sides.graph.name(found.from)?;
                     Ok(live.accounts().lookup(name).map(|_| Fate::SoAlready))
                 }
-                Kind::ExtraAccount => Ok(self.look_at_account(live, found.from)),
+                Kind::ExtraAccount => Ok(None),
                 Kind::MissingFollow => self.look_at_missing(live, found),
                 Kind::ExtraFollow => Ok(match following.time(live, found)? {
                     None => Some(Fate::SoAlready),

@@ -15,45 +15,45 @@ use tempfile::TempDir;
 
 /// What a run of the program left: its exit code, its standard output, its standard error.
 #[derive(Debug)]
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Run {
     /// Expects an exit code, and that there are words on standard error unless all is fine.
     #[track_caller]
-    fn exits(self, code: i32) -> Run {
+    pub(crate) fn exits(self, code: i32) -> Run {
         assert_eq!(self.code, code, "{self:#?}");
         assert!(!self.err.contains("panicked"), "{self:#?}");
         self
     }
 
     #[track_caller]
-    fn says(self, words: &str) -> Run {
+    pub(crate) fn says(self, words: &str) -> Run {
         assert!(self.err.contains(words), "no {words:?} in {self:#?}");
         self
     }
 
     #[track_caller]
-    fn prints(self, words: &str) -> Run {
+    pub(crate) fn prints(self, words: &str) -> Run {
         assert!(self.out.contains(words), "no {words:?} in {self:#?}");
         self
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
     }
 }
 
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_followgraph"));
     command.env_remove("FOLLOWGRAPH_DB").stdin(Stdio::null());
     command
 }
 
-fn finish(command: &mut Command) -> Run {
+pub(crate) fn finish(command: &mut Command) -> Run {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = output.status.code().expect("a signal ended the program");
@@ -61,12 +61,12 @@ fn finish(command: &mut Command) -> Run {
 }
 
 /// Runs a command on a graph.
-fn run(db: &Path, args: &[&str]) -> Run {
+pub(crate) fn run(db: &Path, args: &[&str]) -> Run {
     finish(program().arg("--db").arg(db).args(args))
 }
 
 /// Runs a command on a graph with text on its standard input.
-fn run_with_input(db: &Path, args: &[&str], input: &[u8]) -> Run {
+pub(crate) fn run_with_input(db: &Path, args: &[&str], input: &[u8]) -> Run {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(input).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
@@ -74,20 +74,20 @@ fn run_with_input(db: &Path, args: &[&str], input: &[u8]) -> Run {
 }
 
 /// A directory with a graph that does not exist yet in it, and room beside it.
-struct Place {
-    dir: TempDir,
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub(crate) fn new() -> Place {
         Place { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn db(&self) -> PathBuf {
+    pub(crate) fn db(&self) -> PathBuf {
         self.dir.path().join("graph")
     }
 
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         path.to_str().unwrap().to_owned()
@@ -95,7 +95,7 @@ impl Place {
 
     /// The graph of three that most of these tests ask: alice and bob follow each other, carol
     /// follows bob, and dave knows nobody.
-    fn with_friends() -> Place {
+    pub(crate) fn with_friends() -> Place {
         let place = Place::new();
         let edges = b"alice bob 1000\nbob alice 2000\ncarol bob 3000\n";
         run_with_input(&place.db(), &["import", "-"], edges).exits(0);
@@ -104,16 +104,16 @@ impl Place {
     }
 }
 
-fn project_file(name: &str) -> PathBuf {
+pub(crate) fn project_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn small_edges() -> String {
+pub(crate) fn small_edges() -> String {
     fs::read_to_string(project_file("data/small.edges")).unwrap()
 }
 
 /// Lines without comments, sorted by their bytes.
-fn sorted_lines(text: &str) -> Vec<&str> {
+pub(crate) fn sorted_lines(text: &str) -> Vec<&str> {
     let mut lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
     lines.sort_unstable();
     lines
@@ -131,13 +131,13 @@ fn assert_has_the_small_counts(db: &Path) {
     assert_eq!(counts.out, expected, "the counts, sorted by user already");
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 

@@ -1,10 +1,12 @@
 //! The integration tests: one binary, a module a theme. Every test stands alone and cleans up.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod against;
 mod api;
 mod care;
 mod certify;
 mod cli;
+mod compare;
 mod concurrent;
 mod damage;
 mod faults;
