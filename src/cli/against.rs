@@ -3,9 +3,11 @@
 
 use super::edges::EdgeLines;
 use super::failure::{Failure, Verdict};
+use super::import::parse_size;
 use super::input::{Input, NumberedEdge};
 use super::output::{Align, Table, grouped, write_json};
 use super::progress::Progress;
+use clap::Args;
 use followgraph::{
     CompareEvent, Comparing, Comparison, Difference, ErrorKind, Fate, FollowGraph, Repair,
     RepairEvent,
@@ -13,40 +15,84 @@ use followgraph::{
 use serde_json::{Value, json};
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// What to compare with, and how.
+/// How to compare, and what to do about what differs.
+#[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub(crate) struct Against {
-    pub(crate) file: PathBuf,
-    pub(crate) times: bool,
+pub(crate) struct AgainstOptions {
+    /// Compare the times of follows too, where the list has one
+    #[arg(long, requires = "against")]
+    times: bool,
+    /// Take accounts of the graph without follows that the file does not name for extra
+    #[arg(long, requires = "other")]
     pub(crate) lonely_accounts: bool,
-    pub(crate) repair: bool,
-    pub(crate) remove_accounts: bool,
+    /// Bring the graph to the list, and compare again
+    #[arg(long, requires = "against")]
+    repair: bool,
+    /// With --repair: only say what would be repaired
+    #[arg(long, requires = "repair")]
+    dry_run: bool,
+    /// With --repair: remove extra accounts too
+    #[arg(long, requires = "repair")]
+    remove_accounts: bool,
+    /// Leave out lines that cannot be understood, instead of stopping at the first
+    #[arg(long, requires = "other")]
     pub(crate) skip_bad: bool,
+    /// Print so many differences; all are counted
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) limit: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) directory: PathBuf,
-    pub(crate) json: bool,
+    /// Memory for the follows of the list, for example 512M; what exceeds it goes to a temporary
+    /// file
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    memory: u64,
+    /// Where that file goes [default: the directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    temp_dir: Option<PathBuf>,
+}
+
+/// A comparison with a file.
+pub(crate) struct Against<'a> {
+    file: &'a Path,
+    options: &'a AgainstOptions,
+    json: bool,
 }
 
 /// What is left of a repair that failed.
 const SO_FAR: &str = "what was repaired so far stays; run it again to go on";
 
-impl Against {
+impl<'o> Against<'o> {
+    pub(crate) fn new(
+        file: &'o Path,
+        options: &'o AgainstOptions,
+        json: bool,
+    ) -> Result<Against<'o>, Failure> {
+        let against = Against { file, options, json };
+        if against.repairs() && file.as_os_str() == "-" {
+            let message =
+                "--repair reads the list twice, so it cannot be standard input: give a file";
+            return Err(Failure::usage(message));
+        }
+        Ok(against)
+    }
+
+    fn repairs(&self) -> bool {
+        self.options.repair && !self.options.dry_run
+    }
+
     pub(crate) fn run(
         &self,
         graph: &FollowGraph,
         input: Input,
         out: &mut dyn Write,
     ) -> Result<Verdict, Failure> {
-        if !self.repair {
+        if !self.repairs() {
             return Ok(Verdict::fine_if(self.compare(graph, input, out)?.is_equal()));
         }
         let (comparing, lines) = self.read(graph, input)?;
-        let mut printed = Printed::new(self.json, self.limit, out);
+        let mut printed = Printed::new(self.json, self.options.limit, out);
         let mut progress = Progress::bar_only("repairing", Some(0), !self.json);
-        let repair = comparing.repair(self.remove_accounts, &mut |event| match event {
+        let repair = comparing.repair(self.options.remove_accounts, &mut |event| match event {
             RepairEvent::Difference(difference, fate) => {
                 // Who reads no further did not ask for half a repair.
                 let _ = progress.aside(|| printed.difference(&difference, Some(fate)));
@@ -66,7 +112,7 @@ impl Against {
         if !self.json {
             writeln!(out, "compared again:")?;
         }
-        let again = self.compare(graph, Input::open(&self.file)?, out)?;
+        let again = self.compare(graph, Input::open(self.file)?, out)?;
         Ok(Verdict::fine_if(again.is_equal()))
     }
 
@@ -77,7 +123,7 @@ impl Against {
         out: &mut dyn Write,
     ) -> Result<Comparison, Failure> {
         let (comparing, lines) = self.read(graph, input)?;
-        let mut printed = Printed::new(self.json, self.limit, out);
+        let mut printed = Printed::new(self.json, self.options.limit, out);
         let mut progress = Progress::bar_only("comparing", Some(0), !self.json);
         let found = comparing.finish(&mut |event| match event {
             CompareEvent::Difference(difference) => {
@@ -102,9 +148,11 @@ impl Against {
         graph: &'a FollowGraph,
         mut input: Input,
     ) -> Result<(Comparing<'a>, EdgeLines), Failure> {
-        let comparing = graph.compare(self.memory_bytes, &self.directory)?;
-        let mut comparing = comparing.times(self.times).lonely_accounts(self.lonely_accounts);
-        let mut lines = EdgeLines::new(&self.file, self.skip_bad);
+        let options = self.options;
+        let directory = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let comparing = graph.compare(options.memory, directory)?;
+        let mut comparing = comparing.times(options.times).lonely_accounts(options.lonely_accounts);
+        let mut lines = EdgeLines::new(self.file, self.options.skip_bad);
         let mut progress = Progress::bar_only("reading", input.total_bytes(), !self.json);
         lines.feed(&mut input, &mut progress, &mut |edges, lines| {
             add(&mut comparing, edges, lines)

@@ -1,9 +1,8 @@
 //! `verify`: recount everything, and compare it with what another system says.
 
-use super::against::{self, Against};
+use super::against::{Against, AgainstOptions, Printed};
 use super::against_counts;
 use super::failure::{Failure, Verdict};
-use super::import::parse_size;
 use super::input::Input;
 use super::output::{grouped, write_json};
 use super::progress::Progress;
@@ -36,34 +35,8 @@ pub(crate) struct Verify {
     /// Compare with this table of counts, lines of `USER<TAB>FOLLOWERS<TAB>FOLLOWING<TAB>MUTUAL`
     #[arg(long, value_name = "FILE", group = "other")]
     against_counts: Option<PathBuf>,
-    /// Compare the times of follows too, where the list has one
-    #[arg(long, requires = "against")]
-    times: bool,
-    /// Take accounts of the graph without follows that the file does not name for extra
-    #[arg(long, requires = "other")]
-    lonely_accounts: bool,
-    /// Bring the graph to the list, and compare again
-    #[arg(long, requires = "against")]
-    repair: bool,
-    /// With --repair: only say what would be repaired
-    #[arg(long, requires = "repair")]
-    dry_run: bool,
-    /// With --repair: remove extra accounts too
-    #[arg(long, requires = "repair")]
-    remove_accounts: bool,
-    /// Leave out lines that cannot be understood, instead of stopping at the first
-    #[arg(long, requires = "other")]
-    skip_bad: bool,
-    /// Print so many differences; all are counted
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: u64,
-    /// Memory for the follows of the list, for example 512M; what exceeds it goes to a temporary
-    /// file
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
-    memory: u64,
-    /// Where that file goes [default: the directory for temporary files]
-    #[arg(long, value_name = "DIR")]
-    temp_dir: Option<PathBuf>,
+    #[command(flatten)]
+    options: AgainstOptions,
     /// Print lines of JSON
     #[arg(long)]
     json: bool,
@@ -71,42 +44,22 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
+        let options = &self.options;
         if let Some(file) = &self.against {
-            let against = self.against(file)?;
+            let against = Against::new(file, options, self.json)?;
             // The list comes first: a mistyped file name should not cost a recount.
             let input = Input::open(file)?;
             self.recount(graph, out)?;
             return against.run(graph, input, out);
         }
         if let Some(file) = &self.against_counts {
-            let table = against_counts::Table::open(file, self.skip_bad)?;
+            let table = against_counts::Table::open(file, options.skip_bad)?;
             self.recount(graph, out)?;
-            let printed = against::Printed::new(self.json, self.limit, out);
-            return table.compare(graph, self.lonely_accounts, printed);
+            let printed = Printed::new(self.json, options.limit, out);
+            return table.compare(graph, options.lonely_accounts, printed);
         }
         self.recount(graph, out)?;
         Ok(Verdict::Fine)
-    }
-
-    fn against(&self, file: &std::path::Path) -> Result<Against, Failure> {
-        let repair = self.repair && !self.dry_run;
-        if repair && file.as_os_str() == "-" {
-            let message =
-                "--repair reads the list twice, which standard input cannot be: give a file";
-            return Err(Failure::usage(message));
-        }
-        Ok(Against {
-            file: file.to_owned(),
-            times: self.times,
-            lonely_accounts: self.lonely_accounts,
-            repair,
-            remove_accounts: self.remove_accounts,
-            skip_bad: self.skip_bad,
-            limit: self.limit,
-            memory_bytes: self.memory,
-            directory: self.temp_dir.clone().unwrap_or_else(std::env::temp_dir),
-            json: self.json,
-        })
     }
 
     fn recount(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {

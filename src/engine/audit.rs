@@ -68,8 +68,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn verify(&self) -> Result<Verification> {
-        let verified = self.verify_with(&mut |_| ControlFlow::Continue(()))?;
-        Ok(verified.expect("nobody asked it to stop"))
+        self.shared.verify(&mut Told::new(&mut |_| ControlFlow::Continue(())))
     }
 
     /// [`verify`](FollowGraph::verify) that says how far it is, now and then, and stops when it is
@@ -115,7 +114,11 @@ struct Told<'a> {
     watch: &'a mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
+    fn new(watch: &'a mut dyn FnMut(VerifyProgress) -> ControlFlow<()>) -> Told<'a> {
+        Told { progress: VerifyProgress::default(), since: 0, stopped: false, watch }
+    }
+
     /// Tells. An error ends what is under way; its words reach nobody.
     fn tell(&mut self) -> Result<()> {
         self.since = 0;

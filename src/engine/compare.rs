@@ -355,6 +355,7 @@ pub(super) struct Sides {
 }
 
 /// What a walk comes to.
+#[derive(Clone, Copy)]
 pub(super) enum Step {
     Found(Found),
     Progress(u64, u64),

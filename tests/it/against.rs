@@ -26,8 +26,8 @@ fn set<'a>(lines: &[&'a str]) -> BTreeSet<&'a str> {
 }
 
 fn last_json(run: &Run, kind: &str) -> Value {
-    let lines = run.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["kind"] == kind).last().unwrap_or_else(|| panic!("{run:#?}"))
+    let mut lines = run.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.rfind(|line| line["kind"] == kind).unwrap_or_else(|| panic!("{run:#?}"))
 }
 
 fn exported(db: &Path) -> String {
@@ -265,7 +265,7 @@ fn elsewhere(real: &Real, seed: u64) -> (Vec<Follow>, BTreeSet<String>) {
     for (from, to) in &mut list {
         for end in [from, to] {
             if *end == renamed {
-                *end = "renamed".to_owned();
+                "renamed".clone_into(end);
             }
         }
     }

@@ -545,7 +545,9 @@ fn what_somebody_changed_since_the_comparison_is_left_alone() {
     comparing.add("u0", "u8", Some(100)).unwrap();
     // Missing: u9, u10, gone1, and two new accounts.
     let missing = ["u9", "u10", "gone1", "new1", "new2"];
-    missing.iter().for_each(|to| comparing.add("u0", to, Some(60)).unwrap());
+    for to in missing {
+        comparing.add("u0", to, Some(60)).unwrap();
+    }
     comparing.add("gone2", "u0", None).unwrap();
 
     clock.set(200);
@@ -639,7 +641,9 @@ fn a_repair_leaves_what_others_write_meanwhile() {
     let undone: Vec<_> = base.intersection(&list).step_by(7).cloned().collect();
     let stop = AtomicBool::new(false);
     let mut comparing = graph.compare(MEMORY_BYTES, dir.path()).unwrap();
-    list.iter().for_each(|(from, to)| comparing.add(from, to, Some(9)).unwrap());
+    for (from, to) in &list {
+        comparing.add(from, to, Some(9)).unwrap();
+    }
     let made = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut undone = undone.iter();
@@ -688,7 +692,9 @@ fn a_repair_that_was_stopped_is_finished_by_the_next() {
     let list: BTreeSet<_> = (0..6000).map(many).collect();
     let begin = || {
         let mut comparing = graph.compare(MEMORY_BYTES, std::env::temp_dir()).unwrap();
-        list.iter().for_each(|(from, to)| comparing.add(from, to, None).unwrap());
+        for (from, to) in &list {
+            comparing.add(from, to, None).unwrap();
+        }
         comparing
     };
     let mut count = 0;
