@@ -52,16 +52,16 @@ fn follows_of_model(model: &Model) -> Follows {
 /// A difference with names of its own.
 fn in_words(difference: &Difference<'_>) -> String {
     match *difference {
-        Difference::MissingAccount { name } => format!("missing {name}"),
-        Difference::ExtraAccount { name, .. } => format!("extra {name}"),
+        Difference::MissingAccount { name } => format!("missing|{name}"),
+        Difference::ExtraAccount { name, .. } => format!("extra|{name}"),
         Difference::MissingFollow { follower, followed, at } => {
-            format!("missing {follower} > {followed} {at}")
+            format!("missing|{follower}|{followed}|{at}")
         }
         Difference::ExtraFollow { follower, followed, at } => {
-            format!("extra {follower} > {followed} {at}")
+            format!("extra|{follower}|{followed}|{at}")
         }
         Difference::OtherTime { follower, followed, at, listed_at } => {
-            format!("time {follower} > {followed} {at} {listed_at}")
+            format!("time|{follower}|{followed}|{at}|{listed_at}")
         }
         _ => panic!("{difference:?}"),
     }
@@ -141,23 +141,23 @@ impl Listed {
         let mut all = BTreeSet::new();
         for ((from, to), at) in &kept {
             match self.follows.get(&pair(from, to)) {
-                None => drop(all.insert(format!("extra {from} > {to} {at}"))),
+                None => drop(all.insert(format!("extra|{from}|{to}|{at}"))),
                 Some(listed) if times && *listed != 0 && listed != at => {
-                    all.insert(format!("time {from} > {to} {at} {listed}"));
+                    all.insert(format!("time|{from}|{to}|{at}|{listed}"));
                 }
                 Some(_) => {}
             }
         }
         let missing = self.follows.iter().filter(|(ends, _)| !kept.contains_key(*ends));
-        all.extend(missing.map(|((from, to), at)| format!("missing {from} > {to} {at}")));
+        all.extend(missing.map(|((from, to), at)| format!("missing|{from}|{to}|{at}")));
         let accounts: BTreeSet<String> =
             model.accounts().into_iter().map(|(_, name)| name).collect();
         let missing = self.accounts.difference(&accounts);
-        all.extend(missing.map(|name| format!("missing {name}")));
+        all.extend(missing.map(|name| format!("missing|{name}")));
         for name in accounts.difference(&self.accounts) {
             let has_follows = model.counts(name).is_ok_and(|(a, b, _)| a + b > 0);
             if has_follows || lonely {
-                all.insert(format!("extra {name}"));
+                all.insert(format!("extra|{name}"));
             }
         }
         all
@@ -341,14 +341,10 @@ proptest! {
         // Two foreign accounts cannot follow each other here, and their own lists are elsewhere.
         let is_foreign = |name: &str| model.counts(name).is_err() && model.account_id(name).is_ok();
         for (difference, fate) in &told {
-            let words: Vec<&str> = difference.splitn(2, ' ').collect();
-            let ends: Vec<&str> = words[1].split(" > ").collect();
-            let ends: Vec<&str> =
-                ends.iter().map(|end| end.trim_end_matches(|last: char| {
-                    last.is_ascii_digit() || last == ' '
-                })).collect();
-            let refused = ends.iter().all(|end| is_foreign(end));
-            prop_assert_eq!(fate, if refused { "ForeignAccount" } else { "Repaired" }, "{}", difference);
+            // An account alone, or the two of a follow and its times.
+            let mut ends = difference.split('|').skip(1).take(2);
+            let fate_expected = if ends.all(is_foreign) { "ForeignAccount" } else { "Repaired" };
+            prop_assert_eq!(fate, fate_expected, "{}", difference);
         }
         // The model is made anew from the list, with what is foreign in the graph.
         let mut wanted = Model::default();
@@ -482,7 +478,7 @@ fn a_comparison_sees_one_moment_whatever_happens_after_it() {
     comparing.add("bob", "carol", None).unwrap();
     comparing.add("dave", "later1", None).unwrap();
     let (found, told) = compare_told(comparing);
-    assert_eq!(told, ["missing dave", "missing later1", "missing dave > later1 0"]);
+    assert_eq!(told, ["missing|dave", "missing|later1", "missing|dave|later1|0"]);
     assert_eq!(found.sequence, sequence);
     assert_eq!(graph.account_id("dave").unwrap_err().kind(), ErrorKind::UnknownAccount);
 }
@@ -523,6 +519,64 @@ fn bad_names_and_missing_directories_are_errors_and_change_nothing() {
 }
 
 /// Everything that can happen to a difference between the comparison and its repair.
+const FATES: [(&str, &str); 24] = [
+    ("extra|extra1", "ChangedSince"),
+    ("extra|extra1|u0|100", "Repaired"),
+    ("extra|extra2", "Repaired"),
+    ("extra|extra2|u0|100", "Repaired"),
+    ("extra|extra3", "SoAlready"),
+    ("extra|extra3|u0|100", "SoAlready"),
+    ("extra|gone1|u0|100", "SoAlready"),
+    ("extra|u0|u1|100", "SoAlready"),
+    ("extra|u0|u2|100", "ChangedSince"),
+    ("extra|u0|u3|100", "Repaired"),
+    ("extra|u1", "ChangedSince"),
+    ("extra|u2", "ChangedSince"),
+    ("extra|u3", "Repaired"),
+    ("missing|new1", "SoAlready"),
+    ("missing|new2", "Repaired"),
+    ("missing|u0|gone1|60", "ChangedSince"),
+    ("missing|u0|new1|60", "Repaired"),
+    ("missing|u0|new2|60", "Repaired"),
+    ("missing|u0|u10|60", "Repaired"),
+    ("missing|u0|u9|60", "SoAlready"),
+    ("time|u0|u4|100|50", "ChangedSince"),
+    ("time|u0|u5|100|50", "ChangedSince"),
+    ("time|u0|u6|100|50", "SoAlready"),
+    ("time|u0|u7|100|50", "Repaired"),
+];
+
+/// What the list says: u1, u2 and u3 are left out and so are extra, u4 to u7 have other times, u8
+/// is the same; u9, u10, gone1 and two new accounts are missing.
+fn list_for_fates(graph: &FollowGraph) -> Comparing<'_> {
+    let mut comparing = graph.compare(MEMORY_BYTES, std::env::temp_dir()).unwrap().times(true);
+    for to in ["u4", "u5", "u6", "u7"] {
+        comparing.add("u0", to, Some(50)).unwrap();
+    }
+    for to in ["u9", "u10", "gone1", "new1", "new2"] {
+        comparing.add("u0", to, Some(60)).unwrap();
+    }
+    comparing.add("u0", "u8", Some(100)).unwrap();
+    comparing.add("gone2", "u0", None).unwrap();
+    comparing
+}
+
+/// What others do before the repair.
+fn change_for_fates(graph: &FollowGraph) {
+    for to in ["u1", "u2", "u4", "u5", "u6"] {
+        graph.unfollow("u0", to).unwrap();
+    }
+    for to in ["u2", "u5", "u9"] {
+        graph.follow("u0", to).unwrap();
+    }
+    graph.apply(&[Mutation::follow("u0", "u6").at(50)]).unwrap().remove(0).unwrap();
+    graph.remove_account("gone1").unwrap();
+    graph.add_account("gone1").unwrap();
+    graph.add_account("new1").unwrap();
+    graph.follow("u1", "extra1").unwrap();
+    graph.remove_account("extra3").unwrap();
+}
+
 #[test]
 fn what_somebody_changed_since_the_comparison_is_left_alone() {
     let clock = HandClock::at(100);
@@ -537,65 +591,13 @@ fn what_somebody_changed_since_the_comparison_is_left_alone() {
     for to in ["u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"] {
         graph.follow("u0", to).unwrap();
     }
-    let mut comparing = graph.compare(MEMORY_BYTES, std::env::temp_dir()).unwrap().times(true);
-    // Left out and so extra: u1, u2, u3. With other times: u4, u5, u6, u7. The same: u8.
-    for to in ["u4", "u5", "u6", "u7"] {
-        comparing.add("u0", to, Some(50)).unwrap();
-    }
-    comparing.add("u0", "u8", Some(100)).unwrap();
-    // Missing: u9, u10, gone1, and two new accounts.
-    let missing = ["u9", "u10", "gone1", "new1", "new2"];
-    for to in missing {
-        comparing.add("u0", to, Some(60)).unwrap();
-    }
-    comparing.add("gone2", "u0", None).unwrap();
-
+    let comparing = list_for_fates(&graph);
     clock.set(200);
-    graph.unfollow("u0", "u1").unwrap();
-    graph.unfollow("u0", "u2").unwrap();
-    graph.follow("u0", "u2").unwrap();
-    graph.unfollow("u0", "u4").unwrap();
-    graph.unfollow("u0", "u5").unwrap();
-    graph.follow("u0", "u5").unwrap();
-    graph.unfollow("u0", "u6").unwrap();
-    graph.apply(&[Mutation::follow("u0", "u6").at(50)]).unwrap().remove(0).unwrap();
-    graph.follow("u0", "u9").unwrap();
-    graph.remove_account("gone1").unwrap();
-    graph.add_account("gone1").unwrap();
-    graph.add_account("new1").unwrap();
-    graph.follow("u1", "extra1").unwrap();
-    graph.remove_account("extra3").unwrap();
-
+    change_for_fates(&graph);
     let (repair, told) = repair_told(comparing, true);
-    let expected = [
-        ("extra extra1", "ChangedSince"),
-        ("extra extra1 > u0 100", "Repaired"),
-        ("extra extra2", "Repaired"),
-        ("extra extra2 > u0 100", "Repaired"),
-        ("extra extra3", "SoAlready"),
-        ("extra extra3 > u0 100", "SoAlready"),
-        ("extra gone1 > u0 100", "SoAlready"),
-        ("extra u0 > u1 100", "SoAlready"),
-        ("extra u0 > u2 100", "ChangedSince"),
-        ("extra u0 > u3 100", "Repaired"),
-        ("extra u1", "ChangedSince"),
-        ("extra u2", "ChangedSince"),
-        ("extra u3", "Repaired"),
-        ("missing new1", "SoAlready"),
-        ("missing new2", "Repaired"),
-        ("missing u0 > gone1 60", "ChangedSince"),
-        ("missing u0 > new1 60", "Repaired"),
-        ("missing u0 > new2 60", "Repaired"),
-        ("missing u0 > u10 60", "Repaired"),
-        ("missing u0 > u9 60", "SoAlready"),
-        ("time u0 > u4 100 50", "ChangedSince"),
-        ("time u0 > u5 100 50", "ChangedSince"),
-        ("time u0 > u6 100 50", "SoAlready"),
-        ("time u0 > u7 100 50", "Repaired"),
-    ];
     let told: Vec<(&str, &str)> =
         told.iter().map(|(difference, fate)| (difference.as_str(), fate.as_str())).collect();
-    assert_eq!(told, expected);
+    assert_eq!(told, FATES);
     assert_eq!((repair.repaired_count, repair.so_already_count), (10, 7));
     assert_eq!((repair.changed_since_count, repair.refused_count, repair.kept_count), (7, 0, 0));
     assert_eq!(repair.found.lonely_account_count, 9, "u11 to u19 are not in any list");
@@ -617,7 +619,7 @@ fn accounts_are_kept_unless_they_are_to_go_and_limits_do_not_apply() {
     comparing.add("carol", "alice", None).unwrap();
     comparing.add("carol", "dave", None).unwrap();
     let (repair, told) = repair_told(comparing, false);
-    assert_eq!(told["extra bob"], "Kept");
+    assert_eq!(told["extra|bob"], "Kept");
     assert_eq!((repair.kept_count, repair.repaired_count), (1, 5));
     assert_eq!(graph.counts("carol").unwrap().following, 2);
     assert_eq!(graph.follow("carol", "bob").unwrap_err().kind(), ErrorKind::FollowingLimit);
