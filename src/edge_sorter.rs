@@ -1,7 +1,7 @@
 //! Sorting more edges than fit in memory, by either end, on several threads.
 //!
 //! * Edges are collected into runs. A thread sorts a run twice, by (`from`, `to`) and by
-//!   (`to`, `from`), and keeps both while there is memory; what does not fit goes to a spill file.
+//!   (`to`, `from`) where that is needed, and keeps both while there is memory; what does not fit goes to a spill file.
 //! * The sort is stable: of edges with equal ends, the one pushed first comes first.
 //! * The runs are merged piece by piece: a [`Cut`] is a range of account ids with the place of its
 //!   edges in every run, so that the pieces can be merged at the same time by different threads.
@@ -102,10 +102,18 @@ struct Buffers {
     scratch: Vec<Edge>,
 }
 
-/// What a sorting thread gives back.
-type SortedRun = Result<(BothSides<StoredRun>, Buffers)>;
+/// What a sorting thread gives back; a side that nobody needs is not there.
+type SortedRun = Result<(BothSides<Option<StoredRun>>, Buffers)>;
 
-/// Sorts edges by both ends, stable, in bounded memory, while more are pushed.
+/// By which ends edges are to be sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Both,
+    /// Only by follower: half the work and half the room.
+    Followers,
+}
+
+/// Sorts edges by their ends, stable, in bounded memory, while more are pushed.
 ///
 /// Cost: linear in the edges of a run for each of two to six passes, and a logarithm of the number
 /// of runs for each edge that is merged.
@@ -127,7 +135,11 @@ impl EdgeSorter {
     ///
     /// # Errors
     /// `Io` when the system gives no threads.
-    pub(crate) fn new(place: Box<dyn Scratch>, memory_bytes: u64) -> Result<EdgeSorter> {
+    pub(crate) fn new(
+        place: Box<dyn Scratch>,
+        memory_bytes: u64,
+        ends: Ends,
+    ) -> Result<EdgeSorter> {
         let memory_bytes = memory_bytes.max(MIN_MEMORY_BYTES);
         let buffers_bytes = memory_bytes / 4;
         let thread_count = processor_count().min(SORT_THREADS_MAX) as u64;
@@ -135,11 +147,13 @@ impl EdgeSorter {
         // more run is being filled.
         let run_edge_bytes = (3 * thread_count + 2) * size_of::<Edge>() as u64;
         let run_len = usize::try_from(buffers_bytes / run_edge_bytes).unwrap_or(usize::MAX);
-        EdgeSorter::with_run_len(place, run_len, memory_bytes - buffers_bytes, buffers_bytes)
+        let kept_bytes_max = memory_bytes - buffers_bytes;
+        EdgeSorter::with_run_len(place, ends, run_len, kept_bytes_max, buffers_bytes)
     }
 
     fn with_run_len(
         place: Box<dyn Scratch>,
+        ends: Ends,
         run_len: usize,
         kept_bytes_max: u64,
         merge_bytes: u64,
@@ -150,7 +164,7 @@ impl EdgeSorter {
         let thread_count = processor_count().min(SORT_THREADS_MAX);
         let sort = {
             let store = store.clone();
-            move |buffers| sort_both_sides(buffers, &store)
+            move |buffers| sort_run(buffers, ends, &store)
         };
         Ok(EdgeSorter {
             store,
@@ -199,9 +213,10 @@ impl EdgeSorter {
 
     fn take(&mut self, sorted: Option<SortedRun>) -> Result<()> {
         if let Some(sorted) = sorted {
-            let ([following, followers], buffers) = sorted?;
-            self.runs[Side::Following as usize].push(following);
-            self.runs[Side::Followers as usize].push(followers);
+            let (sorted, buffers) = sorted?;
+            for (runs, run) in self.runs.iter_mut().zip(sorted) {
+                runs.extend(run);
+            }
             self.spare.push(buffers);
         }
         Ok(())
@@ -225,20 +240,24 @@ impl EdgeSorter {
     }
 }
 
-/// Sorts a run by either end and stores both outcomes.
-fn sort_both_sides(mut buffers: Buffers, store: &RunStore) -> SortedRun {
+/// Sorts a run by its ends and stores the outcomes.
+fn sort_run(mut buffers: Buffers, ends: Ends, store: &RunStore) -> SortedRun {
     let Buffers { edges, scratch } = &mut buffers;
     let used = edges.iter().fold((0, 0), |used, edge| (used.0 | edge.from, used.1 | edge.to));
     sort(edges, scratch, bit_len(used.0), bit_len(used.1));
     let following = store.keep(edges)?;
-    for edge in edges.iter_mut() {
-        (edge.from, edge.to) = (edge.to, edge.from);
-    }
-    // What is the second end now is in order already, and the sort is stable.
-    sort(edges, scratch, bit_len(used.1), 0);
-    let followers = store.keep(edges)?;
+    let followers = if ends == Ends::Both {
+        for edge in edges.iter_mut() {
+            (edge.from, edge.to) = (edge.to, edge.from);
+        }
+        // What is the second end now is in order already, and the sort is stable.
+        sort(edges, scratch, bit_len(used.1), 0);
+        Some(store.keep(edges)?)
+    } else {
+        None
+    };
     edges.clear();
-    Ok(([following, followers], buffers))
+    Ok(([Some(following), followers], buffers))
 }
 
 /// Where sorted runs go: into memory while there is room for them, then to the spill file.
@@ -505,7 +524,7 @@ mod tests {
     /// A sorter whose runs have this length, and which keeps no more than so many bytes of them.
     fn sorter(storage: &MemoryStorage, run_len: usize, kept_bytes_max: u64) -> EdgeSorter {
         let storage = Arc::new(storage.clone());
-        EdgeSorter::with_run_len(Box::new(storage), run_len, kept_bytes_max, 1 << 20)
+        EdgeSorter::with_run_len(Box::new(storage), Ends::Both, run_len, kept_bytes_max, 1 << 20)
             .expect("there are threads")
     }
 
@@ -604,6 +623,26 @@ mod tests {
     }
 
     #[test]
+    fn a_side_that_nobody_needs_takes_no_room() {
+        let (edges, storage) = (scrambled(5_000, 20), MemoryStorage::default());
+        let place = Box::new(Arc::new(storage.clone()));
+        let sorter = EdgeSorter::with_run_len(place, Ends::Followers, 700, 0, 1 << 20);
+        let mut sorter = sorter.expect("there are threads");
+        push_all(&mut sorter, &edges);
+        let sorted = sorter.finish().expect("memory does not fail");
+        let files = storage.list().expect("the storage can be listed");
+        assert_eq!(files.iter().map(|file| file.1).sum::<u64>(), 5_000 * 12);
+        let (mut all, mut piece) = (Vec::new(), Vec::new());
+        for cut in sorted.cuts(4096, 1) {
+            sorted.merge(&cut, Side::Followers, &mut piece);
+            assert!(piece.is_empty());
+            sorted.merge(&cut, Side::Following, &mut piece);
+            all.extend_from_slice(&piece);
+        }
+        assert!(all == expected(&edges, Side::Following));
+    }
+
+    #[test]
     fn edges_that_are_in_order_already_stay_so() {
         let edges: Vec<_> = (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i }).collect();
         assert_sorts_like_a_vec(&edges, 3_000, u64::MAX);
@@ -627,7 +666,8 @@ mod tests {
         let storage = MemoryStorage::default();
         let memory_bytes = 4 * MIN_MEMORY_BYTES;
         let mut sorter =
-            EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes).expect("threads");
+            EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes, Ends::Both)
+                .expect("threads");
         push_all(&mut sorter, &scrambled(400_000, 8));
         let threads = processor_count().min(SORT_THREADS_MAX);
         // A sorting thread has a run, as much again to sort it, and as much to hand it over.
@@ -655,7 +695,8 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let edges = scrambled(5_000, 20);
         let mut sorter =
-            EdgeSorter::with_run_len(Box::new(storage.clone()), 700, 0, 1 << 20).expect("threads");
+            EdgeSorter::with_run_len(Box::new(storage.clone()), Ends::Both, 700, 0, 1 << 20)
+                .expect("threads");
         push_all(&mut sorter, &edges);
         let sorted = sorter.finish().expect("the runs can be mapped");
         assert!(directory.path().join(SPILL_FILE_NAME).exists());

@@ -91,7 +91,7 @@ impl<'o> Against<'o> {
         }
         let (comparing, lines) = self.read(graph, input)?;
         let mut printed = Printed::new(self.json, self.options.limit, out);
-        let mut progress = Progress::bar_only("repairing", Some(0), !self.json);
+        let mut progress = Progress::bar_only("repairing", Some(1), !self.json);
         let repair = comparing.repair(self.options.remove_accounts, &mut |event| match event {
             RepairEvent::Difference(difference, fate) => {
                 // Who reads no further did not ask for half a repair.
@@ -124,7 +124,7 @@ impl<'o> Against<'o> {
     ) -> Result<Comparison, Failure> {
         let (comparing, lines) = self.read(graph, input)?;
         let mut printed = Printed::new(self.json, self.options.limit, out);
-        let mut progress = Progress::bar_only("comparing", Some(0), !self.json);
+        let mut progress = Progress::bar_only("comparing", Some(1), !self.json);
         let found = comparing.finish(&mut |event| match event {
             CompareEvent::Difference(difference) => {
                 progress.aside(|| printed.difference(&difference, None))

@@ -64,14 +64,14 @@ impl Verify {
 
     fn recount(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {
         let started = Instant::now();
-        let mut reading = Progress::bar_only("reading", Some(0), !self.json);
+        let mut reading = Progress::bar_only("reading", Some(1), !self.json);
         let mut counting = None;
         let found = graph.verify_with(&mut |progress| {
             if progress.accounts_done == 0 {
                 let (done, total) = (progress.bytes_done, progress.byte_count);
                 reading.show(done, Some(total), done, "bytes");
             } else {
-                let start = || Progress::bar_only("counting", Some(0), !self.json);
+                let start = || Progress::bar_only("counting", Some(1), !self.json);
                 let (done, total) = (progress.accounts_done, progress.account_count);
                 counting.get_or_insert_with(start).show(done, Some(total), done, "accounts");
             }

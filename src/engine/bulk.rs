@@ -11,7 +11,7 @@ pub(super) mod names;
 
 use super::{Commit, FollowGraph, Shared};
 use crate::accounts::Accounts;
-use crate::edge_sorter::{Edge, EdgeSorter};
+use crate::edge_sorter::{Edge, EdgeSorter, Ends};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::check_name;
 use crate::graph::Graph;
@@ -78,7 +78,7 @@ impl FollowGraph {
         shared.refuse_if_not_empty()?;
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();
-        let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes)?;
+        let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes, Ends::Both)?;
         Ok(BulkLoad {
             shared,
             names: Names::new(Accounts::empty(identity))?,

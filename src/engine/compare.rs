@@ -12,7 +12,7 @@ use super::bulk::names::Names;
 use super::{FollowGraph, Shared};
 use crate::accounts::{Accounts, RecordFields};
 use crate::adjacency::EdgeList;
-use crate::edge_sorter::{Edge, EdgeSorter, Side, SortedEdges};
+use crate::edge_sorter::{Edge, EdgeSorter, Ends, Side, SortedEdges};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::check_name;
 use crate::graph::Graph;
@@ -193,8 +193,9 @@ impl FollowGraph {
     pub fn compare(&self, memory_bytes: u64, directory: impl AsRef<Path>) -> Result<Comparing<'_>> {
         let shared = self.shared.as_ref();
         let place = ScratchDirectory::new(directory.as_ref())?;
-        let sorter = EdgeSorter::new(Box::new(place), memory_bytes)?;
         let mut graph = shared.private_graph()?;
+        let ends = if graph.totals().foreign_count > 0 { Ends::Both } else { Ends::Followers };
+        let sorter = EdgeSorter::new(Box::new(place), memory_bytes, ends)?;
         let mut accounts = Accounts::empty(graph.image().header.identity);
         graph.swap_accounts(&mut accounts);
         Ok(Comparing {
