@@ -1,7 +1,8 @@
 //! Sorting more edges than fit in memory, by either end, on several threads.
 //!
-//! * Edges are collected into runs. A thread sorts a run twice, by (`from`, `to`) and by
-//!   (`to`, `from`) where that is needed, and keeps both while there is memory; what does not fit goes to a spill file.
+//! * Edges are collected into runs. A thread sorts a run by (`from`, `to`), and where that is
+//!   needed by (`to`, `from`) too, and keeps what comes out while there is memory; what does not
+//!   fit goes to a spill file.
 //! * The sort is stable: of edges with equal ends, the one pushed first comes first.
 //! * The runs are merged piece by piece: a [`Cut`] is a range of account ids with the place of its
 //!   edges in every run, so that the pieces can be merged at the same time by different threads.

@@ -48,7 +48,7 @@
 //! * [`FollowGraph::changes`] hands out the committed changes in order and waits for more;
 //!   [`FollowGraph::consumer`] does so under a name, from a position that outlives the process.
 //! * [`FollowGraph::bulk_load`] takes a whole edge list into an empty graph.
-//! * [`FollowGraph::audit`] says what proves the counts, at once; [`FollowGraph::compare`] finds the
+//! * [`FollowGraph::audit`] says at once what proves the counts. [`FollowGraph::compare`] finds the
 //!   differences to an edge list of another system, and [`Comparing::repair`] ends them.
 //! * [`FollowGraph::checkpoint`], [`FollowGraph::verify`], [`FollowGraph::backup`] and
 //!   [`FollowGraph::stats`] look after it, while reads and writes go on.

@@ -94,9 +94,7 @@ impl Comparing<'_> {
     /// # Errors
     ///
     /// As [`finish`](Comparing::finish) while nothing was changed yet; as
-    /// [`apply`](FollowGraph::apply) for a commit.
-    ///
-    /// [`FollowGraph::apply`]: crate::FollowGraph::apply
+    /// [`apply`](crate::FollowGraph::apply) for a commit.
     ///
     /// ```
     /// use std::ops::ControlFlow;
