@@ -64,20 +64,21 @@ impl Verify {
 
     fn recount(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {
         let started = Instant::now();
-        let mut reading = Progress::bar_only("reading", Some(1), !self.json);
-        let mut counting = None;
-        let found = graph.verify_with(&mut |progress| {
-            if progress.accounts_done == 0 {
-                let (done, total) = (progress.bytes_done, progress.byte_count);
-                reading.show(done, Some(total), done, "bytes");
-            } else {
-                let start = || Progress::bar_only("counting", Some(1), !self.json);
-                let (done, total) = (progress.accounts_done, progress.account_count);
-                counting.get_or_insert_with(start).show(done, Some(total), done, "accounts");
+        let start = |action| Progress::bar_only(action, Some(1), !self.json);
+        let (mut progress, mut counts) = (start("reading"), false);
+        let found = graph.verify_with(&mut |far| {
+            if far.accounts_done == 0 {
+                progress.show(far.bytes_done, Some(far.byte_count), far.bytes_done, "bytes");
+                return ControlFlow::Continue(());
             }
+            if !std::mem::replace(&mut counts, true) {
+                progress = start("counting");
+            }
+            let (done, total) = (far.accounts_done, far.account_count);
+            progress.show(done, Some(total), done, "accounts");
             ControlFlow::Continue(())
         })?;
-        drop((reading, counting));
+        drop(progress);
         let found = found.expect("nobody stopped it");
         self.print(&found, started.elapsed().as_secs_f64(), out)
     }

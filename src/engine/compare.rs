@@ -155,7 +155,8 @@ impl FollowGraph {
     /// it goes to a temporary file in `directory`, which has no name and is gone with the process.
     /// On top come 100 to 125 bytes for each name that the graph does not have, a bit an account,
     /// the list of the account with the most followings, and what changed since the last
-    /// checkpoint.
+    /// checkpoint. The disk space of the image is held until the comparison ends, also where a
+    /// checkpoint replaces it meanwhile.
     ///
     /// Cost: reads and checks the image and the log, as `verify` does.
     ///
