@@ -201,3 +201,42 @@ fn ask(graph: &FollowGraph) -> Result<(), String> {
     let _ = graph.stats();
     agree
 }
+
+/// A list in few bytes: runs of ids with gaps between them, so that an input of a hundred bytes can
+/// be a set of thousands, in any form.
+#[derive(Arbitrary, Debug)]
+pub struct Shape {
+    runs: Vec<Run>,
+    tie_is_place: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Run {
+    gap: u32,
+    gap_bits: u8,
+    length: u16,
+    step: u8,
+    at: u32,
+    at_step: u8,
+}
+
+impl Shape {
+    /// The edges: ids ascending, with times and ties.
+    pub fn edges(&self) -> Vec<(u32, u32, u32)> {
+        let mut edges = Vec::new();
+        let mut id = 0_u32;
+        for run in self.runs.iter().take(12) {
+            let gap = run.gap >> (run.gap_bits % 32);
+            let Some(start) = id.checked_add(gap) else { break };
+            id = start;
+            for place in 0..u32::from(run.length % 3000) {
+                let at = run.at.saturating_add(u32::from(run.at_step) * place);
+                let tie = if self.tie_is_place { edges.len() as u32 } else { id };
+                edges.push((id, at, tie));
+                let Some(next) = id.checked_add(1 + u32::from(run.step)) else { return edges };
+                id = next;
+            }
+        }
+        edges
+    }
+}

@@ -31,6 +31,8 @@ mod sequence;
 mod set;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "testing")]
+pub(crate) mod trials;
 
 pub(crate) use delta::{EdgeState, ListDelta};
 pub(crate) use lookup::IdLookup;

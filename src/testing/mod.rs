@@ -8,6 +8,7 @@ mod content;
 mod disk;
 pub mod encodings;
 mod model;
+pub mod trials;
 
 pub use certificate::{Certificate, Extent, ScenarioReport, certify};
 pub use disk::{Call, Disk, Failure, Fault, Remains};
