@@ -30,6 +30,7 @@ const NAME_OFFSET: usize = 24;
 
 const FLAG_FOREIGN: u8 = 1;
 const FLAG_REMOVED: u8 = 2;
+const FLAG_BEING_REMOVED: u8 = 4;
 
 const _: () = assert!(NAME_OFFSET + INLINE_NAME_BYTES == RECORD_BYTES);
 const _: () = assert!(NAME_OFFSET + 8 + NAME_PREFIX_BYTES == RECORD_BYTES);
@@ -40,7 +41,7 @@ const _: () = assert!(NAME_OFFSET + 8 + NAME_PREFIX_BYTES == RECORD_BYTES);
 /// |---|---|
 /// | 0..12 | followers, following, mutual: `u32` each |
 /// | 12..18 | where its sets begin in the image's set section; 0: it has none |
-/// | 18 | flags: 1 foreign, 2 removed |
+/// | 18 | flags: 1 foreign, 2 removed, 4 being removed |
 /// | 19 | name length in bytes |
 /// | 20..24 | which delta it has, plus one; 0: none, and always 0 in a file |
 /// | 24..64 | the name; or, above 40 bytes, its offset and its first 32 bytes |
@@ -112,6 +113,12 @@ pub(crate) trait RecordFields {
         self.bytes()[PLACE_OFFSET + 6] & FLAG_REMOVED != 0
     }
 
+    /// Whether its follows go some at a time, and it after them.
+    #[inline]
+    fn is_being_removed(&self) -> bool {
+        self.bytes()[PLACE_OFFSET + 6] & FLAG_BEING_REMOVED != 0
+    }
+
     /// The length of its name.
     #[inline]
     fn name_bytes(&self) -> usize {
@@ -139,6 +146,11 @@ pub(crate) fn set_counts(record: &mut [u8], counts: Counts) {
     write_u32(record, FOLLOWERS_OFFSET, counts.followers);
     write_u32(record, FOLLOWING_OFFSET, counts.following);
     write_u32(record, MUTUAL_OFFSET, counts.mutual);
+}
+
+/// Says that the account of a record has begun to go.
+pub(crate) fn set_being_removed(record: &mut [u8]) {
+    record[PLACE_OFFSET + 6] |= FLAG_BEING_REMOVED;
 }
 
 /// Says which delta a record has.

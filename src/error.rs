@@ -14,6 +14,8 @@ pub enum ErrorKind {
     InvalidName,
     /// The account does not exist, or was removed.
     UnknownAccount,
+    /// The account is being removed: its follows go some at a time, and nothing new is taken.
+    BeingRemoved,
     /// An account was asked to follow itself.
     SelfFollow,
     /// The account's sets are kept by another node; its counts and lists are not known here.
@@ -173,6 +175,7 @@ impl ErrorKind {
                 "invalid name (1 to 255 bytes of UTF-8 without control characters)"
             }
             ErrorKind::UnknownAccount => "unknown account",
+            ErrorKind::BeingRemoved => "the account is being removed",
             ErrorKind::SelfFollow => "an account cannot follow itself",
             ErrorKind::ForeignAccount => "the account's sets are on another node",
             ErrorKind::FollowingLimit => "the follower's following limit is reached",

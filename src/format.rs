@@ -208,6 +208,11 @@ pub(crate) enum Record<'a> {
         /// The formerly followed.
         to: u32,
     },
+    /// An account began to go: its follows go some at a time, then the account. New in version 2.
+    RemovalBegan {
+        /// Its id.
+        id: u32,
+    },
 }
 
 const CODEC: bincode::config::Configuration = bincode::config::standard();
@@ -313,6 +318,11 @@ pub(crate) fn check_header(file: &[u8], header_bytes: u64, magic: [u8; 8]) -> Re
     Ok(header)
 }
 
+/// The version of a file whose header was checked.
+pub(crate) fn version_of(file: &[u8]) -> u32 {
+    read_u32(file, 8)
+}
+
 /// Writes the magic, the version and, last, the checksum of a header that is otherwise filled.
 pub(crate) fn seal_header(header: &mut [u8], magic: [u8; 8]) {
     header[0..8].copy_from_slice(&magic);
@@ -372,6 +382,7 @@ mod tests {
         assert_eq!(encoded(&[followed]), [1, 2, 1, 250, 252, 0x66, 0x75, 0x76, 0x65, 1]);
         let unfollowed = Record::Unfollowed { from: 70_000, to: 2 };
         assert_eq!(encoded(&[unfollowed]), [1, 3, 252, 0x70, 0x11, 1, 0, 2]);
+        assert_eq!(encoded(&[Record::RemovalBegan { id: 300 }]), [1, 4, 251, 44, 1]);
         assert_eq!(encoded(&[]), [0]);
     }
 

@@ -27,6 +27,8 @@ pub(crate) const IMAGE_HEADER_BYTES: u64 = 4096;
 const SECTION_TABLE_OFFSET: usize = 128;
 const SECTION_ENTRY_BYTES: usize = 24;
 const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SECTION_ENTRY_BYTES;
+/// The last field before the checksum.
+const BEING_REMOVED_COUNT_OFFSET: usize = IMAGE_HEADER_BYTES as usize - 8;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
 const SETS_START: u64 = 8;
 
@@ -43,6 +45,8 @@ pub(crate) struct Totals {
     pub(crate) account_count: u32,
     /// Of those, foreign ones.
     pub(crate) foreign_count: u32,
+    /// Of those, the ones that are being removed.
+    pub(crate) being_removed_count: u32,
     /// Entries of all following lists.
     pub(crate) following_entries: u64,
     /// Entries of all follower lists.
@@ -62,6 +66,7 @@ impl Totals {
     fn add(&mut self, other: &Totals) {
         self.account_count += other.account_count;
         self.foreign_count += other.foreign_count;
+        self.being_removed_count += other.being_removed_count;
         self.following_entries += other.following_entries;
         self.follower_entries += other.follower_entries;
         self.mutual_sum += other.mutual_sum;
@@ -169,6 +174,7 @@ impl ImageHeader {
             write_u32(&mut bytes, at + 16, section.crc);
         }
         write_u32(&mut bytes, NEWEST_AT_OFFSET, self.newest_at);
+        write_u32(&mut bytes, BEING_REMOVED_COUNT_OFFSET, self.totals.being_removed_count);
         seal_header(&mut bytes, IMAGE_MAGIC);
         bytes
     }
@@ -198,6 +204,7 @@ impl ImageHeader {
             totals: Totals {
                 account_count: read_u32(bytes, 68),
                 foreign_count: read_u32(bytes, 72),
+                being_removed_count: read_u32(bytes, BEING_REMOVED_COUNT_OFFSET),
                 following_entries: read_u64(bytes, 80),
                 follower_entries: read_u64(bytes, 88),
                 mutual_sum: read_u64(bytes, 96),

@@ -7,7 +7,9 @@
 //! only for the consumers of the log, up to a bound, and nothing here reads them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileKind, Identity, file_kind, image_file_name, log_file_name};
+use crate::format::{
+    FORMAT_VERSION, FileKind, Identity, file_kind, image_file_name, log_file_name, version_of,
+};
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
 use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
@@ -39,6 +41,9 @@ pub(crate) struct Store {
     /// before the current image when the graph was opened only begin and disk space are known.
     segments: Vec<SegmentExtent>,
     active: SegmentWriter,
+    /// Whether the active segment is of an older version. Nothing is appended to it: its version
+    /// would not tell an older release that there may be records which that one does not know.
+    active_is_older: bool,
     /// The sequence numbers of the images, ascending. The last one is current.
     images: Vec<u64>,
     /// Shared with those who walk the log: every frame behind this sequence number is there.
@@ -117,6 +122,7 @@ impl Store {
         let start = LogPlace::first(storage.as_ref(), &graph, &views)?;
         let (end, recovery) = replay(storage.as_ref(), &mut graph, &views, start, processor_count)?;
 
+        let active_is_older = version_of(&views[end.segment].bytes) < FORMAT_VERSION;
         let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
         drop(views);
         if !end.closed {
@@ -142,7 +148,16 @@ impl Store {
         let segments: Vec<SegmentExtent> = older.chain(current).collect();
         let images = listing.images;
         let log_start = Arc::new(AtomicU64::new(segments[0].first_sequence - 1));
-        let store = Store { storage, identity, segment_bytes, segments, active, images, log_start };
+        let store = Store {
+            storage,
+            identity,
+            segment_bytes,
+            segments,
+            active,
+            active_is_older,
+            images,
+            log_start,
+        };
         Ok(Opened { store, graph, recovery, closed: end.closed })
     }
 
@@ -176,11 +191,12 @@ impl Store {
         next_sequence: u64,
         sync: &GroupSync,
     ) -> Result<()> {
-        if self.active.has_room(frame_bytes) {
-            return Ok(());
-        }
         let allocated_bytes = self.segments.last().map_or(0, |active| active.allocated_bytes);
-        if self.active.used_bytes() + frame_bytes <= allocated_bytes {
+        if self.active_is_older {
+            // A new one, whatever room it has.
+        } else if self.active.has_room(frame_bytes) {
+            return Ok(());
+        } else if self.active.used_bytes() + frame_bytes <= allocated_bytes {
             // An orderly close gave the room back; the first commit takes it again.
             self.active.extend(self.storage.as_ref(), allocated_bytes)?;
             sync.rotated(self.active.syncer());
@@ -230,6 +246,7 @@ impl Store {
             allocated_bytes: bytes,
         });
         self.active = next;
+        self.active_is_older = false;
         Ok(())
     }
 

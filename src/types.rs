@@ -93,7 +93,14 @@ pub enum Change {
         /// Whether its sets are kept by another node.
         foreign: bool,
     },
-    /// An account went, with every follow from it and to it. Those have no changes of their own.
+    /// The removal of an account with many follows began. They go some at a time, each with an
+    /// `Unfollowed` of its own, and then `AccountRemoved` says that it is gone.
+    RemovalBegan {
+        /// Its id.
+        account: AccountId,
+    },
+    /// An account went, with every follow from it and to it that was left. Those have no changes of
+    /// their own.
     AccountRemoved {
         /// Its id.
         account: AccountId,
@@ -226,6 +233,9 @@ pub struct Stats {
     pub account_count: u64,
     /// Of those, accounts whose sets are on another node.
     pub foreign_account_count: u64,
+    /// Accounts that are being removed: see
+    /// [`remove_account`](crate::FollowGraph::remove_account).
+    pub being_removed_account_count: u64,
     /// Follows of which at least one end is local.
     pub follow_count: u64,
     /// Sequence number of the last commit.

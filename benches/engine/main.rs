@@ -9,6 +9,7 @@
 mod care;
 mod counts;
 mod lists;
+mod removal;
 #[path = "../support/mod.rs"]
 mod support;
 mod writes;
@@ -110,5 +111,6 @@ fn main() {
     lists::bench(&mut criterion, &world);
     writes::bench(&mut criterion, &world);
     care::bench(&mut criterion, &world);
+    removal::bench(&world);
     criterion.final_summary();
 }

@@ -21,6 +21,9 @@ const NAMES: [&str; 8] = [
     "",
 ];
 
+/// So few that most removals take more than one.
+const REMOVAL_SLICE: usize = 2;
+
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Name(u8);
 
@@ -78,6 +81,7 @@ impl Input {
         let [following, followers, mutual] = self.limits().map(|limit| limit.unwrap_or(u32::MAX));
         options()
             .create_missing_accounts(self.creates_missing_accounts)
+            .removal_slice(REMOVAL_SLICE)
             .max_following(following)
             .max_followers(followers)
             .max_mutual(mutual)
@@ -124,10 +128,13 @@ fn run(graph: &FollowGraph, model: &mut Model, changes: &[Change], clock: &HandC
     let mutations: Vec<Mutation<'_>> = changes.iter().map(Change::mutation).collect();
     let results = graph.apply(&mutations).expect("the log has room");
     assert_eq!(results.len(), changes.len());
+    let mut room = REMOVAL_SLICE;
     for (change, result) in changes.iter().zip(results) {
         let said = result.map(|outcome| outcome == Outcome::Applied).map_err(kind);
-        assert_eq!(said, change.expect(model, clock.now()).map_err(refused), "{change:?}");
+        let expected = change.expect(model, clock.now(), &mut room).map_err(refused);
+        assert_eq!(said, expected, "{change:?}");
     }
+    model.finish_removals();
 }
 
 fn flood(
@@ -161,7 +168,7 @@ impl Change {
         }
     }
 
-    fn expect(&self, model: &mut Model, now: u32) -> Result<bool, Refusal> {
+    fn expect(&self, model: &mut Model, now: u32, room: &mut usize) -> Result<bool, Refusal> {
         match self {
             Change::Follow(from, to, at) => {
                 model.follow(from.text(), to.text(), at.map_or(now, u32::from))
@@ -169,7 +176,7 @@ impl Change {
             Change::Unfollow(from, to) => model.unfollow(from.text(), to.text()),
             Change::Add(name) => model.add_account(name.text()),
             Change::AddForeign(name) => model.add_foreign_account(name.text()),
-            Change::Remove(name) => model.remove_account(name.text()).map(|()| true),
+            Change::Remove(name) => model.remove_in_batch(name.text(), room),
         }
     }
 }
@@ -182,6 +189,7 @@ fn refused(refusal: Refusal) -> ErrorKind {
     match refusal {
         Refusal::InvalidName => ErrorKind::InvalidName,
         Refusal::UnknownAccount => ErrorKind::UnknownAccount,
+        Refusal::BeingRemoved => ErrorKind::BeingRemoved,
         Refusal::SelfFollow => ErrorKind::SelfFollow,
         Refusal::ForeignAccount => ErrorKind::ForeignAccount,
         Refusal::FollowingLimit => ErrorKind::FollowingLimit,

@@ -36,7 +36,7 @@ pub(crate) mod trials;
 
 pub(crate) use delta::{EdgeState, ListDelta};
 pub(crate) use lookup::IdLookup;
-pub(crate) use neighbors::Neighbors;
+pub(crate) use neighbors::{ListPlace, Neighbors};
 
 use crate::error::{Error, Result};
 use bits::{Reader, write_varint};
@@ -233,6 +233,12 @@ impl<'a> ListView<'a> {
     #[inline]
     fn image_ids(&self) -> ImageIds<'a> {
         self.set.iter().take(self.len as usize)
+    }
+
+    /// The ids below one, or all of them, descending: O(log n) to begin.
+    fn ids_below(&self, below: Option<u32>) -> set::SetRev<'a> {
+        let count = below.map_or(self.len, |below| self.set.rank(below).min(self.len));
+        self.set.rev_from(count)
     }
 
     /// Calls `visit` with every id, ascending: faster than the iterator.

@@ -16,6 +16,23 @@ pub(crate) struct Neighbors<'a> {
     delta: Option<&'a ListDelta>,
 }
 
+/// Where a list goes on whose edges are removed some at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum ListPlace {
+    /// Nothing was looked at yet.
+    #[default]
+    Start,
+    /// The edges of the image from this id up were looked at.
+    Below(u32),
+    /// All edges of the image were.
+    Added,
+}
+
+impl ListPlace {
+    /// Before the first edge.
+    pub(crate) const START: ListPlace = ListPlace::Start;
+}
+
 impl<'a> Neighbors<'a> {
     pub(crate) fn new(image: ListView<'a>, delta: Option<&'a ListDelta>) -> Neighbors<'a> {
         Neighbors { image, delta: delta.filter(|delta| !delta.is_empty()) }
@@ -45,6 +62,52 @@ impl<'a> Neighbors<'a> {
     pub(crate) fn iter(&self) -> Ids<'a> {
         let added = self.delta.map(|delta| Added { delta, ids: delta.added_ids().peekable() });
         Ids { image: self.image.image_ids(), waiting: None, added }
+    }
+
+    /// How many edges the image has, those among them that are gone.
+    pub(crate) fn image_len(&self) -> u32 {
+        self.image.len()
+    }
+
+    /// Appends up to `limit` ids to `ids` and says whether that was the end: there are none, and
+    /// none were passed over. First those of the image from `place` on, which moves, then those
+    /// that were added since, always from their first: the caller removes what it was given.
+    ///
+    /// Cost: O(log n), and a look at up to `scan_max` edges.
+    pub(crate) fn next_ids(
+        &self,
+        place: &mut ListPlace,
+        limit: usize,
+        scan_max: usize,
+        ids: &mut Vec<u32>,
+    ) -> bool {
+        let below = match *place {
+            ListPlace::Start => Some(None),
+            ListPlace::Below(id) => Some(Some(id)),
+            ListPlace::Added => None,
+        };
+        if let Some(below) = below {
+            let mut image = self.image.ids_below(below);
+            for _ in 0..scan_max {
+                let Some(id) = image.next() else {
+                    *place = ListPlace::Added;
+                    break;
+                };
+                *place = ListPlace::Below(id);
+                if self.delta.is_none_or(|delta| !delta.hides(id)) {
+                    ids.push(id);
+                }
+                if ids.len() == limit {
+                    break;
+                }
+            }
+        }
+        if matches!(place, ListPlace::Added) && ids.is_empty() {
+            let added = self.delta.into_iter().flat_map(ListDelta::added_ids);
+            ids.extend(added.take(limit).map(|key| key.id));
+            return ids.is_empty();
+        }
+        false
     }
 
     /// The edges strictly below a cursor, newest first: O(log n) to begin, about O(1) a step.

@@ -80,6 +80,7 @@ fn code_of(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidName
         | ErrorKind::UnknownAccount
+        | ErrorKind::BeingRemoved
         | ErrorKind::SelfFollow
         | ErrorKind::ForeignAccount
         | ErrorKind::FollowingLimit

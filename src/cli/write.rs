@@ -104,7 +104,7 @@ impl RemoveAccount {
     pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
         apply(graph, &self.users, Mutation::remove_account, out, |user, outcome| match outcome {
             Outcome::Applied => format!("removed {user}"),
-            Outcome::Unchanged => format!("{user} was not there"),
+            Outcome::Unchanged => format!("removed {user}, which had been begun before"),
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The threads behind a graph: syncing at an interval, and checkpoints when the log has grown.
+//! The threads behind a graph: syncing at an interval, checkpoints when the log has grown, and
+//! removals that were interrupted.
 
 use super::Shared;
 use super::options::Durability;
@@ -60,6 +61,11 @@ impl Signal {
         !state.stopping
     }
 
+    /// Whether it is time to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+
     /// Waits for an interval; false when it is time to stop.
     fn wait_for(&self, interval: Duration) -> bool {
         let mut state = self.state.lock();
@@ -69,6 +75,9 @@ impl Signal {
         !state.stopping
     }
 }
+
+/// How long to wait before a removal goes on that the disk had no room for.
+const REMOVAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// The running threads.
 pub(super) struct Background {
@@ -95,6 +104,16 @@ impl Background {
                     // The outcome is kept for `stats`; a failed checkpoint changes nothing.
                     let _ = shared.checkpoint();
                 }
+            })?);
+        }
+        let is_interrupted = shared.state.read().totals().being_removed_count > 0;
+        if is_interrupted && shared.options.finishes_removals {
+            threads.push(spawn("followgraph-removal", shared, |shared| {
+                // Of a failure that is latched the next write says why; any other may pass.
+                while shared.finish_removals().is_err()
+                    && shared.sync.failure().is_none()
+                    && shared.signal.wait_for(REMOVAL_PAUSE)
+                {}
             })?);
         }
         Ok(Background { threads })

@@ -116,6 +116,7 @@ impl Shared {
         Stats {
             account_count: u64::from(totals.account_count),
             foreign_account_count: u64::from(totals.foreign_count),
+            being_removed_account_count: u64::from(totals.being_removed_count),
             follow_count: totals.follow_count,
             sequence: commit.sequence,
             durable_sequence: self.sync.durable(),

@@ -105,6 +105,7 @@ impl From<Record<'_>> for Change {
                 Change::AccountAdded { account: AccountId(id), name: name.to_owned(), foreign }
             }
             Record::AccountRemoved { id } => Change::AccountRemoved { account: AccountId(id) },
+            Record::RemovalBegan { id } => Change::RemovalBegan { account: AccountId(id) },
             Record::Followed { from, to, at, .. } => {
                 Change::Followed { follower: AccountId(from), followed: AccountId(to), at }
             }

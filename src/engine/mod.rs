@@ -16,6 +16,7 @@ mod feed;
 mod mutation;
 mod options;
 mod reads;
+mod removal;
 mod repair;
 mod state;
 #[cfg(test)]
@@ -208,11 +209,29 @@ impl FollowGraph {
     /// Removes an account with all its follows; every count stays right. Its name is free again,
     /// its id is never reused.
     ///
-    /// Cost: one commit, and one change at each account it follows or is followed by.
+    /// An account with up to [`removal_slice`](Options::removal_slice) follows goes in one commit.
+    /// One with more goes in several: a first one says that it is being removed, then its follows
+    /// go some at a time, then it goes itself. Readers never wait longer than for one such slice,
+    /// and other writers have their turn between two. This call returns when all is done, and
+    /// where it is waited for the disk, that is once, at the end.
+    ///
+    /// Meanwhile the account answers with what is left, and every count equals its list at every
+    /// moment. It takes nothing new: a follow from it or to it, or adding an account of its name,
+    /// is `BeingRemoved`. To unfollow it is no error, and to remove it once more joins in: that
+    /// call too returns when it is gone.
+    ///
+    /// A removal that was interrupted, by a crash, an error or the end of the process, goes on in
+    /// the background when the graph is opened again;
+    /// [`finish_removals`](FollowGraph::finish_removals) waits for that, and
+    /// [`Stats::being_removed_account_count`](crate::Stats::being_removed_account_count) shows it.
+    ///
+    /// Cost: one change at each account it follows or is followed by; for a foreign account also a
+    /// look at every local one.
     ///
     /// # Errors
     ///
-    /// `UnknownAccount`, `InvalidName`; see [`apply`](FollowGraph::apply).
+    /// `UnknownAccount`, `InvalidName`; see [`apply`](FollowGraph::apply). After `DiskFull` or `Io`
+    /// the removal may have begun: remove the account once more to go on.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -312,9 +331,16 @@ impl FollowGraph {
     /// Carries out a batch as one commit: all of it is there after a crash, or none. Each mutation
     /// has its own result, in order; one that fails changes nothing and does not stop the others.
     ///
+    /// Accounts that are removed, and have more follows than fit into the
+    /// [`removal_slice`](Options::removal_slice) of the batch, only begin to go in that commit:
+    /// mutations behind in the batch find them being removed. They are gone when this returns, or,
+    /// after a crash, some time after the graph is opened again. See
+    /// [`remove_account`](FollowGraph::remove_account).
+    ///
     /// # Errors
     ///
-    /// As a whole: `DiskFull` or `Io` when the log cannot grow (nothing changed), `Latched` when
+    /// As a whole: `DiskFull` or `Io` when the log cannot grow (nothing changed, but that a removal
+    /// may have begun), `Latched` when
     /// this commit's sync failed (it may or may not be there when the graph is opened again), when
     /// the name of a new log segment could not be made durable (nothing changed), and after any
     /// of these.
@@ -332,7 +358,8 @@ impl FollowGraph {
 
     /// [`apply`](FollowGraph::apply) for a replica fed from another log: `position` is stored in
     /// the same commit, so that [`source_position`](FollowGraph::source_position) says after a
-    /// crash exactly where to go on.
+    /// crash exactly where to go on. A crash may have interrupted a removal too: whoever feeds a
+    /// graph calls [`finish_removals`](FollowGraph::finish_removals) before going on.
     ///
     /// # Errors
     ///
@@ -411,6 +438,15 @@ impl Drop for FollowGraph {
     }
 }
 
+/// What a commit has left to do.
+struct Written<R> {
+    result: R,
+    /// What has to be on disk before its caller may rely on it.
+    sequence: u64,
+    /// Accounts whose follows are still to go.
+    removals: Vec<u32>,
+}
+
 /// The largest payload of a frame, so that its length always fits.
 const PAYLOAD_BYTES_MAX: u64 = 1 << 31;
 
@@ -423,6 +459,24 @@ impl Shared {
         room_bytes: u64,
         edit: impl FnOnce(&mut Editor<'_>) -> R,
     ) -> Result<R> {
+        let Written { result, mut sequence, removals } =
+            self.write(source_position, room_bytes, edit)?;
+        for id in removals {
+            sequence = self.finish_removal(id)?.max(sequence);
+        }
+
+        // 5. The disk, shared with everybody who waits now.
+        self.wait_if_always(sequence)?;
+        Ok(result)
+    }
+
+    /// The first four steps: all but the wait for the disk.
+    fn write<R>(
+        &self,
+        source_position: Option<u64>,
+        room_bytes: u64,
+        edit: impl FnOnce(&mut Editor<'_>) -> R,
+    ) -> Result<Written<R>> {
         let mut guard = self.commit.lock();
         let commit = &mut *guard;
 
@@ -443,36 +497,37 @@ impl Shared {
         commit.clock = commit.clock.max((self.options.clock)());
         commit.records.clear();
         commit.changing = true;
-        let result = {
+        let (result, removals) = {
             let (records, options, now) = (&mut commit.records, &self.options, commit.clock);
-            let limits = options.limits;
-            let mut editor = Editor { draft: self.state.draft(), records, options, limits, now };
+            let mut editor = Editor {
+                draft: self.state.draft(),
+                records,
+                options,
+                limits: options.limits,
+                now,
+                removal_room: options.removal_slice,
+                removals: Vec::new(),
+            };
             let result = edit(&mut editor);
             if editor.records.len() > 0 || source_position.is_some() {
                 editor.draft.change().commit(sequence, source_position);
             }
-            result
+            (result, editor.removals)
         };
         commit.changing = false;
         if commit.records.len() == 0 && source_position.is_none() {
             // Nothing changed; but what makes it so may be a commit that is not on disk yet.
-            let last_sequence = commit.sequence;
-            drop(guard);
-            self.wait_if_always(last_sequence)?;
-            return Ok(result);
+            return Ok(Written { result, sequence: commit.sequence, removals });
         }
 
         // 4. The log: one frame, into memory that is the file.
         self.append_frame(commit, sequence, self.sync.durable(), source_position);
         let checkpoint_due = self.is_checkpoint_due(commit);
         drop(guard);
-
-        // 5. The disk, shared with everybody who waits now.
         if checkpoint_due {
             self.signal.request_checkpoint();
         }
-        self.wait_if_always(sequence)?;
-        Ok(result)
+        Ok(Written { result, sequence, removals })
     }
 
     fn wait_if_always(&self, sequence: u64) -> Result<()> {

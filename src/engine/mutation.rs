@@ -1,11 +1,12 @@
 //! What a change means: names to ids, rules and limits to records.
 
 use super::options::{Limits, Options};
+use super::removal::SLICE_MAX;
 use super::state::Draft;
 use crate::accounts::BATCH;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{RECORD_BYTES_MAX, Record, RecordList, check_name};
-use crate::graph::{Fit, Graph};
+use crate::graph::{Fit, Graph, RemovalPlace};
 use crate::types::{AccountId, Counts, Outcome};
 
 /// One change of a batch.
@@ -80,7 +81,8 @@ impl<'a> Mutation<'a> {
         Mutation::new(Change::AddAccount { name, foreign: true })
     }
 
-    /// An account goes, with all its follows.
+    /// An account goes, with all its follows: see
+    /// [`FollowGraph::remove_account`](super::FollowGraph::remove_account).
     pub fn remove_account(name: &'a str) -> Mutation<'a> {
         Mutation::new(Change::RemoveAccount(Who::Name(name)))
     }
@@ -125,6 +127,10 @@ pub(super) struct Editor<'a> {
     pub(super) options: &'a Options,
     pub(super) limits: Limits,
     pub(super) now: u32,
+    /// How many follows may yet go with accounts of this commit: readers wait while they do.
+    pub(super) removal_room: usize,
+    /// Accounts whose follows are to go in commits of their own after this one.
+    pub(super) removals: Vec<u32>,
 }
 
 /// What a change asks for next.
@@ -135,6 +141,10 @@ enum Step<'a> {
     First(Record<'a>),
     /// The change itself.
     Last(Record<'a>, Fit),
+    /// An account goes at once, with so many follows.
+    Removal(u32, usize),
+    /// The removal of an account begins, or has begun before.
+    LongRemoval { id: u32, has_begun: bool },
 }
 
 /// How many changes of a batch are looked up in step.
@@ -145,15 +155,49 @@ impl Editor<'_> {
     pub(super) fn execute(&mut self, mutation: &Mutation<'_>) -> Result<Outcome> {
         loop {
             let (options, limits, now) = (self.options, self.limits, self.now);
-            match self.draft.look(|graph| Plan { graph, options, limits, now }.step(mutation))? {
+            let removal_room = self.removal_room;
+            let step = self.draft.look(|graph| {
+                Plan { graph, options, limits, now, removal_room }.step(mutation)
+            })?;
+            match step {
                 Step::Nothing => return Ok(Outcome::Unchanged),
                 Step::First(record) => self.record(&record, Fit::default()),
                 Step::Last(record, fit) => {
                     self.record(&record, fit);
                     return Ok(Outcome::Applied);
                 }
+                Step::Removal(id, follow_count) => {
+                    self.removal_room -= follow_count;
+                    self.record(&Record::AccountRemoved { id }, Fit::default());
+                    return Ok(Outcome::Applied);
+                }
+                Step::LongRemoval { id, has_begun } => {
+                    self.removals.push(id);
+                    if has_begun {
+                        return Ok(Outcome::Unchanged);
+                    }
+                    self.record(&Record::RemovalBegan { id }, Fit::default());
+                    return Ok(Outcome::Applied);
+                }
             }
         }
+    }
+
+    /// Removes the next follows of an account whose removal has begun, and at last the account.
+    /// True when it is gone.
+    pub(super) fn remove_slice(&mut self, id: u32, place: &mut RemovalPlace) -> Result<bool> {
+        let limit = self.options.removal_slice.min(SLICE_MAX);
+        let slice = match self.draft.look(|graph| graph.next_removal_slice(id, place, limit)) {
+            Err(error) if error.kind() == ErrorKind::UnknownAccount => return Ok(true),
+            slice => slice?,
+        };
+        for (record, fit) in &slice.follows {
+            self.record(record, *fit);
+        }
+        if slice.is_last {
+            self.record(&Record::AccountRemoved { id }, Fit::default());
+        }
+        Ok(slice.is_last)
     }
 
     /// Carries a batch out, each change with its own result. Readers see all of it or nothing.
@@ -205,6 +249,7 @@ struct Plan<'a> {
     options: &'a Options,
     limits: Limits,
     now: u32,
+    removal_room: usize,
 }
 
 impl Plan<'_> {
@@ -221,15 +266,23 @@ impl Plan<'_> {
                 Ok(Step::Last(Record::Unfollowed { from, to }, fit))
             }
             Change::AddAccount { name, foreign } => match self.graph.accounts().lookup(name) {
-                Some(_) => Ok(Step::Nothing),
+                Some(id) => {
+                    self.graph.check_stays(id).map_err(|error| error.about(name))?;
+                    Ok(Step::Nothing)
+                }
                 None => Ok(Step::Last(self.account(name, foreign)?, Fit::default())),
             },
-            Change::RemoveAccount(who) => {
-                let record = Record::AccountRemoved { id: self.resolve(who)? };
-                let fit = self.graph.check(&record)?;
-                Ok(Step::Last(record, fit))
-            }
+            Change::RemoveAccount(who) => self.removal(self.resolve(who)?),
         }
+    }
+
+    fn removal<'m>(&self, id: u32) -> Result<Step<'m>> {
+        if self.graph.check_stays(id).is_err() {
+            return Ok(Step::LongRemoval { id, has_begun: true });
+        }
+        let follow_count = self.graph.follows_removed_at_once(id, self.removal_room)?;
+        let long = Step::LongRemoval { id, has_begun: false };
+        Ok(follow_count.map_or(long, |follow_count| Step::Removal(id, follow_count)))
     }
 
     fn follow<'m>(
@@ -268,6 +321,9 @@ impl Plan<'_> {
             && follower == followed
         {
             return Err(Error::bare(ErrorKind::SelfFollow).about(follower));
+        }
+        for id in [from, to].into_iter().flatten() {
+            self.graph.check_stays(id)?;
         }
         self.check_limits(from, to, false)?;
         let missing = if from.is_none() { follower } else { followed };

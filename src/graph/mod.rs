@@ -11,13 +11,15 @@
 mod changes;
 mod deltas;
 mod questions;
+mod removal;
 mod replay;
 
 pub(crate) use changes::Fit;
+pub(crate) use removal::RemovalPlace;
 pub(crate) use replay::Replay;
 
 use crate::accounts::{Accounts, INLINE_NAME_BYTES, RecordFields};
-use crate::adjacency::{EdgeList, Neighbors};
+use crate::adjacency::{EdgeList, ListDelta, Neighbors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
 use crate::storage::{OutputFile, Storage};
@@ -33,6 +35,8 @@ pub(crate) struct Graph {
     totals: Totals,
     position: Position,
     changed_record_count: u64,
+    /// What removed accounts have left behind, too large to be freed while readers wait.
+    discarded: Vec<ListDelta>,
 }
 
 /// Both lists of an account as they are now.
@@ -45,9 +49,10 @@ pub(crate) struct Lists<'a> {
 }
 
 /// Which of an account's two lists.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 enum Side {
     Following,
+    #[default]
     Followers,
 }
 
@@ -60,6 +65,7 @@ impl Graph {
             totals: image.header.totals,
             position: image.header.position,
             changed_record_count: 0,
+            discarded: Vec::new(),
             image,
         })
     }
@@ -232,7 +238,8 @@ impl Graph {
                 let error = Error::corrupt(format!("the index does not find {name:?}"));
                 return Err(error.at_path(self.image.path()));
             }
-            writer.push(name, record.counts(), &following, &followers)?;
+            let being_removed = record.is_being_removed();
+            writer.push(name, being_removed, record.counts(), &following, &followers)?;
             watch(id, &following, &followers)?;
         }
         writer.finish(Some(expected))

@@ -132,18 +132,21 @@ impl<'g> Replay<'g> {
     }
 
     /// Lets the ends of a follow wait at their accounts. A new account is part of none of those
-    /// that wait and is made at once; one that goes has all of them applied before.
+    /// that wait and is made at once; one that goes, or begins to, has all of them applied before.
     fn take_apart(&mut self, record: &Record<'_>, sequence: u64) -> Result<(), Misfit> {
         let (from, to, at, is_follow) = match *record {
             Record::Followed { from, to, at, .. } => (from, to, at, true),
             Record::Unfollowed { from, to } => (from, to, 0, false),
-            Record::AccountAdded { .. } | Record::AccountRemoved { .. } => {
-                if matches!(record, Record::AccountRemoved { .. }) {
+            Record::AccountAdded { .. }
+            | Record::AccountRemoved { .. }
+            | Record::RemovalBegan { .. } => {
+                if !matches!(record, Record::AccountAdded { .. }) {
                     self.finish()?;
                 }
                 let graph = &mut *self.graph;
                 let fit = graph.check(record).map_err(|error| misfit_at(sequence, error))?;
                 graph.apply(record, fit);
+                drop(graph.take_discarded());
                 return Ok(());
             }
         };
@@ -293,6 +296,11 @@ impl Sweep {
         if record.is_removed() {
             return Err((Error::bare(ErrorKind::UnknownAccount), first));
         }
+        if record.is_being_removed()
+            && let Some(follow) = ends.iter().find(|end| end.is_follow)
+        {
+            return Err((Error::bare(ErrorKind::BeingRemoved), *follow));
+        }
         let before = record.counts();
         let mut counts = before;
         let sets = image.sets(record.sets_offset()).map_err(|error| (error, first))?;
@@ -371,6 +379,7 @@ impl Block<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::changes::REMOVED_TWICE;
     use super::*;
     use crate::format::{Identity, RecordList, image_file_name};
     use crate::image::{ImagePlan, ImageWriter, Position};
@@ -434,8 +443,15 @@ mod tests {
         payload(&[Record::Unfollowed { from, to }])
     }
 
+    fn removal_began(id: u32) -> Vec<u8> {
+        payload(&[Record::RemovalBegan { id }])
+    }
+
     #[test]
     fn what_fits_is_taken() {
+        let removed = payload(&[Record::AccountRemoved { id: 0 }]);
+        let removal = [follow(0, 1), follow(2, 0), removal_began(0), unfollow(0, 1), removed];
+        assert_eq!(misfit_of(&removal), None, "a follow may be left for the end");
         assert_eq!(misfit_of(&[follow(0, 1), follow(1, 0), unfollow(0, 1), follow(0, 1)]), None);
     }
 
@@ -453,6 +469,11 @@ mod tests {
             (vec![follow(0, 4)], 2, "does not fit what came before"),
             (vec![follow(0, 3)], 2, "does not fit what came before"),
             (vec![follow(3, 0)], 2, "does not fit what came before"),
+            (vec![removal_began(0), removal_began(0)], 3, REMOVED_TWICE),
+            (vec![removal_began(3)], 2, "does not fit what came before"),
+            (vec![removal_began(0), follow(1, 2), follow(0, 1)], 4, "being removed"),
+            (vec![follow(2, 1), removal_began(0), follow(1, 0)], 4, "being removed"),
+            (vec![removal_began(0), unfollow(0, 1)], 3, NOT_FOLLOWED),
         ] {
             let (got, message) = misfit_of(&payloads).expect("it does not fit");
             assert_eq!(got, sequence, "{message}");

@@ -2,7 +2,8 @@
 
 use super::{IMAGE_HEADER_BYTES, ImageHeader, Position, SETS_START, Section, Totals};
 use crate::accounts::{
-    AccountRecord, INLINE_NAME_BYTES, RECORD_BYTES, index, set_counts, set_sets_offset,
+    AccountRecord, INLINE_NAME_BYTES, RECORD_BYTES, index, set_being_removed, set_counts,
+    set_sets_offset,
 };
 use crate::adjacency::{EdgeList, encode_sets};
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +93,7 @@ struct EncodedAccount {
     name_bytes: usize,
     name_hash: u64,
     foreign: bool,
+    being_removed: bool,
     counts: Counts,
     sets_bytes: usize,
 }
@@ -152,10 +154,18 @@ impl EncodedAccounts {
             name_bytes: name.len(),
             name_hash: self.identity.name_hash(name),
             foreign,
+            being_removed: false,
             counts,
             sets_bytes: self.sets.len() - sets_start,
         });
         Ok(())
+    }
+
+    /// Says that the last account is being removed.
+    fn mark_being_removed(&mut self) {
+        let last = self.accounts.last_mut().expect("there is an account");
+        last.being_removed = true;
+        self.totals.being_removed_count += 1;
     }
 
     /// Counts an account's lists anew and adds them to the totals.
@@ -247,6 +257,7 @@ impl<'a> ImageWriter<'a> {
     pub(crate) fn push(
         &mut self,
         name: &str,
+        being_removed: bool,
         counts: Counts,
         following: &EdgeList,
         followers: &EdgeList,
@@ -254,9 +265,13 @@ impl<'a> ImageWriter<'a> {
         let nothing = EncodedAccounts::new(self.plan.identity, 0);
         let mut single = std::mem::replace(&mut self.single, nothing);
         single.restart(self.next_id);
-        let written = single
-            .push(self.plan.foreign, name, counts, following, followers)
-            .and_then(|()| self.append(&single));
+        let written =
+            single.push(self.plan.foreign, name, counts, following, followers).and_then(|()| {
+                if being_removed {
+                    single.mark_being_removed();
+                }
+                self.append(&single)
+            });
         self.single = single;
         written
     }
@@ -277,6 +292,9 @@ impl<'a> ImageWriter<'a> {
                 self.names.write(self.file.as_mut(), name.as_bytes())?;
             }
             set_counts(&mut record.0, account.counts);
+            if account.being_removed {
+                set_being_removed(&mut record.0);
+            }
             if account.sets_bytes > 0 {
                 set_sets_offset(&mut record.0, sets_offset);
                 sets_offset += account.sets_bytes as u64;

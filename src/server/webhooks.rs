@@ -42,7 +42,7 @@ pub(super) struct Progress {
     pub(super) delivered: AtomicU64,
     pub(super) failed_attempts: AtomicU64,
     pub(super) dead_letters: AtomicU64,
-    /// Events of accounts that were removed before they could be told of.
+    /// Events of accounts that were removed, or began to be, before they could be told of.
     pub(super) dropped: AtomicU64,
 }
 
@@ -352,10 +352,11 @@ fn groups_of(commit: &Commit) -> Vec<Group> {
 }
 
 /// The event, and of how many accounts it tells. `None` where all are gone, or the follower is.
+/// Who is being removed counts as gone: of the follows that go with an account nobody is told.
 fn event_of(graph: &FollowGraph, group: &Group) -> Option<(Event, usize)> {
-    let from = graph.account_name(group.follower).ok()?;
-    let others: Vec<String> =
-        group.others.iter().filter_map(|other| graph.account_name(*other).ok()).collect();
+    let name = |id: AccountId| graph.account_name(id).ok().filter(|_| !graph.is_leaving(id));
+    let from = name(group.follower)?;
+    let others: Vec<String> = group.others.iter().filter_map(|other| name(*other)).collect();
     let count = others.len();
     let event = match group.followed_at {
         Some(at) => Event::Followed {
@@ -431,5 +432,23 @@ mod tests {
         assert_eq!(event_of(&graph, &group).unwrap().1, 1);
         graph.remove_account("c").unwrap();
         assert!(event_of(&graph, &group).is_none());
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn of_follows_that_go_with_an_account_nobody_is_told() {
+        let options = crate::Options::new().create_missing_accounts(true).removal_slice(1);
+        let graph = options.in_memory().unwrap();
+        for follower in ["a", "b"] {
+            graph.follow(follower, "star").unwrap();
+        }
+        let [a, b, star] = ["a", "b", "star"].map(|name| graph.account_id(name).unwrap());
+        let unfollow =
+            |follower, others| Group { sequence: 1, follower, followed_at: None, others };
+        assert_eq!(event_of(&graph, &unfollow(a, vec![star, b])).unwrap().1, 2);
+        crate::engine::tests::removal::begin(&graph, "star");
+        assert_eq!(event_of(&graph, &unfollow(a, vec![star, b])).unwrap().1, 1);
+        assert!(event_of(&graph, &unfollow(b, vec![star])).is_none());
+        assert!(event_of(&graph, &unfollow(star, vec![a])).is_none());
     }
 }

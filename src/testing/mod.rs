@@ -11,5 +11,7 @@ mod model;
 pub mod trials;
 
 pub use certificate::{Certificate, Extent, ScenarioReport, certify};
+#[cfg(test)]
+pub(crate) use certificate::{between_slices, same};
 pub use disk::{Call, Disk, Failure, Fault, Remains};
 pub use model::{Model, Refusal};

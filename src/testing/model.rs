@@ -13,6 +13,8 @@ pub enum Refusal {
     InvalidName,
     /// No account of that name or id exists now.
     UnknownAccount,
+    /// The account has begun to go.
+    BeingRemoved,
     /// Nobody follows themself.
     SelfFollow,
     /// What was asked is known on another node only.
@@ -34,6 +36,7 @@ type Moment = (u32, u64);
 struct Account {
     name: String,
     is_foreign: bool,
+    is_leaving: bool,
     following: BTreeMap<u32, Moment>,
     followers: BTreeMap<u32, Moment>,
 }
@@ -112,6 +115,58 @@ impl Model {
         Ok(())
     }
 
+    /// Removes an account in a batch: at once where the follows that go with it fit into `room`,
+    /// which becomes less by them; otherwise it begins to go, and stays until
+    /// [`finish_removals`](Model::finish_removals). False when it had begun before.
+    ///
+    /// How many follows go with a foreign account is not known, so it counts two for each id ever
+    /// given.
+    ///
+    /// ```
+    /// use followgraph::testing::{Model, Refusal};
+    /// let mut model = Model::default();
+    /// model.creates_missing_accounts = true;
+    /// model.follow("alice", "bob", 0).unwrap();
+    /// model.follow("carol", "bob", 0).unwrap();
+    /// assert_eq!(model.remove_in_batch("bob", &mut 1), Ok(true));
+    /// assert_eq!(model.follow("dave", "bob", 0), Err(Refusal::BeingRemoved));
+    /// assert_eq!(model.remove_in_batch("bob", &mut 1), Ok(false));
+    /// model.finish_removals();
+    /// assert_eq!(model.account_id("bob"), Err(Refusal::UnknownAccount));
+    /// ```
+    pub fn remove_in_batch(&mut self, name: &str, room: &mut usize) -> Result<bool, Refusal> {
+        let id = self.account_id(name)?;
+        let account = &self.accounts[&id];
+        if account.is_leaving {
+            return Ok(false);
+        }
+        let follow_count = if account.is_foreign {
+            2 * self.next_id as usize
+        } else {
+            account.following.len() + account.followers.len()
+        };
+        if follow_count <= *room {
+            *room -= follow_count;
+            return self.remove_account(name).map(|()| true);
+        }
+        self.accounts.entry(id).and_modify(|account| account.is_leaving = true);
+        Ok(true)
+    }
+
+    /// Removes every account that has begun to go.
+    pub fn finish_removals(&mut self) {
+        for name in self.leaving() {
+            // What leaves is there, so this refuses nothing.
+            let _ = self.remove_account(&name);
+        }
+    }
+
+    /// The accounts that have begun to go.
+    pub fn leaving(&self) -> Vec<String> {
+        let leaving = self.accounts.values().filter(|account| account.is_leaving);
+        leaving.map(|account| account.name.clone()).collect()
+    }
+
     /// The id of a name.
     pub fn account_id(&self, name: &str) -> Result<u32, Refusal> {
         check_name(name)?;
@@ -144,6 +199,9 @@ impl Model {
         }
         if ends.0.is_foreign && ends.1.is_foreign {
             return Err(Refusal::ForeignAccount);
+        }
+        if ends.0.is_leaving || ends.1.is_leaving {
+            return Err(Refusal::BeingRemoved);
         }
         if self.follows(from, to) {
             return Ok(false);
@@ -249,8 +307,9 @@ impl Model {
 
     fn add(&mut self, name: &str, is_foreign: bool) -> Result<bool, Refusal> {
         check_name(name)?;
-        if self.ids.contains_key(name) {
-            return Ok(false);
+        if let Some(id) = self.ids.get(name) {
+            let is_leaving = self.accounts[id].is_leaving;
+            return if is_leaving { Err(Refusal::BeingRemoved) } else { Ok(false) };
         }
         let account = Account { name: name.to_owned(), is_foreign, ..Account::default() };
         self.ids.insert(name.to_owned(), self.next_id);

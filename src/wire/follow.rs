@@ -37,7 +37,8 @@ struct Results<'a> {
 /// The code of what went wrong with one account; `None` where the server is what failed.
 fn code_of(error: &Error) -> Option<Code> {
     match error.kind() {
-        ErrorKind::UnknownAccount => Some(Code::UnknownAccount),
+        // Of an account that is being removed only its end is missing.
+        ErrorKind::UnknownAccount | ErrorKind::BeingRemoved => Some(Code::UnknownAccount),
         ErrorKind::InvalidName => Some(Code::IllegalAccount),
         ErrorKind::SelfFollow | ErrorKind::InvalidCursor => Some(Code::BadParameter),
         ErrorKind::FollowingLimit => Some(Code::FollowingLimit),

@@ -29,6 +29,7 @@ fn options() -> Options {
     Options::new()
         .segment_bytes(SEGMENT_BYTES)
         .checkpoint_log_bytes(None)
+        .removal_slice(2)
         .create_missing_accounts(true)
         .clock(HandClock::at(1000).clock())
 }
@@ -104,6 +105,10 @@ impl Replica {
                 assert_eq!(add(&mut self.model, name), Ok(true));
                 assert_eq!(self.model.account_id(name), Ok(account.0));
                 self.names.insert(account.0, name.clone());
+            }
+            Change::RemovalBegan { account } => {
+                let name = &self.names[&account.0];
+                assert_eq!(self.model.remove_in_batch(name, &mut 0), Ok(true));
             }
             Change::AccountRemoved { account } => {
                 self.model.remove_account(&self.names[&account.0]).unwrap();

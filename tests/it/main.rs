@@ -19,6 +19,7 @@ mod model;
 mod pages;
 mod real;
 mod recovery;
+mod removal;
 mod served;
 mod server;
 mod strain;

@@ -47,6 +47,7 @@ struct Setting {
     in_memory: bool,
     creates_missing: bool,
     limits: [Option<u32>; 3],
+    removal_slice: usize,
     loaded: Vec<(Name, Name, Option<u32>)>,
 }
 
@@ -85,11 +86,14 @@ fn setting() -> impl Strategy<Value = Setting> {
     let edge = (0..7_usize, 0..7_usize, option::of(995..=1000_u32));
     let edges = vec(edge.prop_filter("nobody follows themself", |edge| edge.0 != edge.1), 0..20);
     let loaded = prop_oneof![2 => Just(Vec::new()), 1 => edges];
-    (prop::bool::weighted(0.2), any::<bool>(), [limit(), limit(), limit()], loaded).prop_map(
-        |(in_memory, creates_missing, limits, loaded)| Setting {
+    let removal_slice = prop_oneof![3 => 1..4_usize, 1 => Just(256)];
+    let limits = [limit(), limit(), limit()];
+    (prop::bool::weighted(0.2), any::<bool>(), limits, removal_slice, loaded).prop_map(
+        |(in_memory, creates_missing, limits, removal_slice, loaded)| Setting {
             in_memory,
             creates_missing,
             limits,
+            removal_slice,
             loaded,
         },
     )
@@ -124,6 +128,7 @@ impl Pair {
         let mut options = Options::new()
             .durability(Durability::Never)
             .segment_bytes(64 << 10)
+            .removal_slice(self.setting.removal_slice)
             .create_missing_accounts(self.setting.creates_missing)
             .clock(self.clock.clock());
         let [following, followers, mutual] = self.setting.limits;
@@ -184,8 +189,10 @@ impl Pair {
     fn run(&mut self, op: &Op) {
         match op {
             Op::One(change) => {
-                let expected = expect(&mut self.model, change, self.clock.now());
+                let mut room = self.setting.removal_slice;
+                let expected = expect(&mut self.model, change, self.clock.now(), &mut room);
                 assert_eq!(self.one(change), expected, "{change:?}");
+                self.model.finish_removals();
             }
             Op::Batch(changes) => self.batch(changes),
             Op::Flood(from, to, count) => {
@@ -226,10 +233,12 @@ impl Pair {
         let mutations: Vec<Mutation<'_>> = changes.iter().map(mutation).collect();
         let results = self.graph().apply(&mutations).unwrap();
         assert_eq!(results.len(), changes.len());
+        let mut room = self.setting.removal_slice;
         for (change, result) in changes.iter().zip(results) {
-            let expected = expect(&mut self.model, change, self.clock.now());
+            let expected = expect(&mut self.model, change, self.clock.now(), &mut room);
             assert_eq!(said(result), expected, "{change:?} in a batch");
         }
+        self.model.finish_removals();
     }
 
     fn assert_equal(&self) {
@@ -251,14 +260,14 @@ fn mutation(change: &Change) -> Mutation<'_> {
     }
 }
 
-/// What the model says to a change.
-fn expect(model: &mut Model, change: &Change, now: u32) -> Said {
+/// What the model says to a change of a commit with which so many follows may yet go at once.
+fn expect(model: &mut Model, change: &Change, now: u32, room: &mut usize) -> Said {
     let result = match change {
         Change::Follow(from, to, at) => model.follow(&NAMES[*from], &NAMES[*to], at.unwrap_or(now)),
         Change::Unfollow(from, to) => model.unfollow(&NAMES[*from], &NAMES[*to]),
         Change::Add(name) => model.add_account(&NAMES[*name]),
         Change::AddForeign(name) => model.add_foreign_account(&NAMES[*name]),
-        Change::Remove(name) => model.remove_account(&NAMES[*name]).map(|()| true),
+        Change::Remove(name) => model.remove_in_batch(&NAMES[*name], room),
     };
     result.map_err(kind)
 }

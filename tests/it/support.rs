@@ -75,6 +75,7 @@ pub(crate) fn kind(refusal: Refusal) -> ErrorKind {
     match refusal {
         Refusal::InvalidName => ErrorKind::InvalidName,
         Refusal::UnknownAccount => ErrorKind::UnknownAccount,
+        Refusal::BeingRemoved => ErrorKind::BeingRemoved,
         Refusal::SelfFollow => ErrorKind::SelfFollow,
         Refusal::ForeignAccount => ErrorKind::ForeignAccount,
         Refusal::FollowingLimit => ErrorKind::FollowingLimit,

@@ -28,7 +28,7 @@ struct Source {
 impl Source {
     /// The text up to the unit tests at its foot.
     fn without_tests(&self) -> &str {
-        let is_test_file = self.path.ends_with("/tests.rs");
+        let is_test_file = self.path.ends_with("/tests.rs") || self.path.contains("/tests/");
         let end = self.text.find("\n#[cfg(test)]\nmod tests").unwrap_or(self.text.len());
         if is_test_file { "" } else { &self.text[..end] }
     }

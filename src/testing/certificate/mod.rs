@@ -9,6 +9,9 @@
 mod scenarios;
 mod witness;
 
+#[cfg(test)]
+pub(crate) use witness::{between_slices, same};
+
 use super::content::Chance;
 use super::disk::{Disk, Failure, Fault, Remains};
 use scenarios::{Left, Scenario, all};

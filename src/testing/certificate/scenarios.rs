@@ -228,6 +228,16 @@ fn ends() -> Vec<Scenario> {
         Scenario::new("recovery", "a log with torn frames is opened", Never, vec![Step::Reopen])
             .after(Left::WithoutPower, with(few(), vec![large(), follow("dave", "alice")])),
         Scenario::new(
+            "recovery, removal",
+            "a removal that was interrupted is finished, the name comes back",
+            Never,
+            vec![Step::Commit(vec![Change::Add("bob".to_owned())]), Step::Checkpoint, Step::Reopen],
+        )
+        .after(
+            Left::WithoutPower,
+            with(many(), vec![Step::Sync, Step::Commit(vec![Change::Remove("bob")])]),
+        ),
+        Scenario::new(
             "recovery, segments",
             "a log with torn frames in several segments is opened",
             Never,

@@ -7,7 +7,7 @@ use crate::format::{FileKind, file_kind};
 use crate::list::{List, Page};
 use crate::testing::disk::Disk;
 use crate::testing::model::{Model, Refusal};
-use crate::types::Outcome;
+use crate::types::{AccountId, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(super) type Flaw = String;
 const CONSUMER: &str = "reader";
 const BACKUP: &str = "copy";
 const LIST_LEN_MAX: usize = 1000;
+/// So few that accounts of the scenarios go in several slices.
+const REMOVAL_SLICE: usize = 2;
 
 /// What may be found.
 #[derive(Clone)]
@@ -48,11 +50,14 @@ impl Witness {
 
     fn options(&self, durability: Durability) -> Options {
         let time = self.time.clone();
-        Options::new()
+        let options = Options::new()
             .durability(durability)
+            .removal_slice(REMOVAL_SLICE)
             .segment_bytes(64 << 10)
             .checkpoint_log_bytes(None)
-            .clock(Arc::new(move || time.load(Ordering::Relaxed)))
+            .clock(Arc::new(move || time.load(Ordering::Relaxed)));
+        // Runs are the same each time only without threads of their own.
+        Options { finishes_removals: false, ..options }
     }
 
     fn last(&self) -> &Model {
@@ -82,7 +87,11 @@ impl Witness {
     /// Which of the allowed states the graph is in; the latest, where several look alike.
     fn find(&self, graph: &FollowGraph) -> std::result::Result<usize, Flaw> {
         let allowed = self.floor..self.states.len();
-        let found = allowed.clone().rev().find(|state| same(graph, &self.states[*state]).is_ok());
+        let is_found = |state: &usize| {
+            let state = &self.states[*state];
+            same(graph, &between_slices(graph, state)).is_ok()
+        };
+        let found = allowed.clone().rev().find(is_found);
         found.ok_or_else(|| {
             let differs = |state: usize| same(graph, &self.states[state]).err().unwrap_or_default();
             format!(
@@ -127,9 +136,11 @@ impl Run {
         self.graph = None;
     }
 
-    /// Compares the live graph with the last state: reads go on after errors.
+    /// Compares the live graph with the last state: reads go on after errors. Where a removal was
+    /// interrupted, that is the state after it.
     pub(super) fn check_live(&self) -> std::result::Result<(), Flaw> {
         match &self.graph {
+            Some(graph) if is_removing(graph) => self.witness.find(graph).map(drop),
             Some(graph) => same(graph, self.witness.last()),
             None => Ok(()),
         }
@@ -143,10 +154,30 @@ impl Run {
                 if self.disk.has_power() {
                     self.witness.all_is_durable();
                 }
+                let finished = self.finish_removals(&graph);
                 self.graph = Some(graph);
-                Ok(())
+                finished
             }
             Err(error) => self.excuse(&error).map_err(|flaw| format!("cannot open: {flaw}")),
+        }
+    }
+
+    /// Goes on with a removal that was interrupted before the graph was opened.
+    fn finish_removals(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        if !is_removing(graph) {
+            return Ok(());
+        }
+        let mut next = self.witness.last().clone();
+        for (id, name) in next.accounts() {
+            if graph.is_leaving(AccountId(id)) {
+                next.remove_account(&name).expect("it is there");
+            }
+        }
+        self.witness.push(next);
+        let finished = graph.finish_removals();
+        match self.durability {
+            Durability::Always => self.made_durable(finished),
+            _ => finished.or_else(|error| self.excuse(&error)),
         }
     }
 
@@ -187,6 +218,7 @@ impl Run {
         let now = self.witness.time.fetch_add(1, Ordering::Relaxed) + 1;
         let mut next = self.witness.last().clone();
         let expected: Vec<_> = changes.iter().map(|change| apply(&mut next, change, now)).collect();
+        next.finish_removals();
         let mutations: Vec<Mutation<'_>> = changes.iter().map(mutation).collect();
         let outcome = graph.apply(&mutations);
         if !self.disk.has_power() {
@@ -209,7 +241,12 @@ impl Run {
             }
             Err(error) => {
                 self.excuse(&error)?;
-                // Whether it is there is seen; whether it stays is not promised.
+                // Whether it is there is seen; whether it stays is not promised. A removal that has
+                // begun is there or not like any other commit.
+                if is_removing(graph) {
+                    self.witness.push(next);
+                    return self.witness.find(graph).map(drop);
+                }
                 if same(graph, &next).is_ok() {
                     self.witness.push(next);
                 }
@@ -302,9 +339,12 @@ pub(super) fn check_left(
     let mut witness = witness.clone();
     check_backup(disk, &witness)?;
     let graph = reopened(disk, &witness)?;
-    let state = witness.find(&graph)?;
+    witness.find(&graph)?;
     check_consumer(&graph, &witness)?;
     graph.verify().map_err(|error| format!("verify: {error}"))?;
+    graph.finish_removals().map_err(|error| format!("cannot finish a removal: {error}"))?;
+    let state = witness.find(&graph)?;
+    graph.verify().map_err(|error| format!("verify after a removal: {error}"))?;
     // What an open graph shows is on disk.
     witness.settle(state);
     let cut = disk.after_power_loss(crate::testing::disk::Remains::Nothing);
@@ -369,7 +409,7 @@ fn check_backup(disk: &Disk, witness: &Witness) -> std::result::Result<(), Flaw>
 fn apply(model: &mut Model, change: &Change, now: u32) -> std::result::Result<bool, Refusal> {
     match change {
         Change::Add(name) => model.add_account(name),
-        Change::Remove(name) => model.remove_account(name).map(|()| true),
+        Change::Remove(name) => model.remove_in_batch(name, &mut 0),
         Change::Follow(follower, followed) => model.follow(follower, followed, now),
         Change::Unfollow(follower, followed) => model.unfollow(follower, followed),
     }
@@ -384,13 +424,36 @@ fn mutation(change: &Change) -> Mutation<'_> {
     }
 }
 
+fn is_removing(graph: &FollowGraph) -> bool {
+    graph.stats().being_removed_account_count > 0
+}
+
 fn shown(step: &Step) -> String {
     let text = format!("{step:?}");
     text.chars().take(60).collect()
 }
 
+/// The model without the follows that have gone already of accounts that are being removed.
+pub(crate) fn between_slices(graph: &FollowGraph, model: &Model) -> Model {
+    let mut model = model.clone();
+    for (id, name) in model.accounts() {
+        if graph.account_id(&name).ok() != Some(AccountId(id)) || !graph.is_leaving(AccountId(id)) {
+            continue;
+        }
+        for (follower, followed, _) in model.edges() {
+            let concerns = follower == name || followed == name;
+            let is_there =
+                || graph.relation(&follower, &followed).is_ok_and(|relation| relation.following);
+            if concerns && !is_there() {
+                model.unfollow(&follower, &followed).expect("both accounts are there");
+            }
+        }
+    }
+    model
+}
+
 /// Whether every answer about accounts, counts and lists is the model's.
-fn same(graph: &FollowGraph, model: &Model) -> std::result::Result<(), Flaw> {
+pub(crate) fn same(graph: &FollowGraph, model: &Model) -> std::result::Result<(), Flaw> {
     let accounts = model.accounts();
     let stats = graph.stats();
     let follow_count = model.edges().len();
@@ -402,6 +465,14 @@ fn same(graph: &FollowGraph, model: &Model) -> std::result::Result<(), Flaw> {
         ));
     }
     for (id, name) in &accounts {
+        if model.counts(name) == Err(Refusal::ForeignAccount) {
+            // What there is of a foreign account is seen at the other ends.
+            let kind = graph.counts(name).map_err(|error| error.kind());
+            if kind != Err(ErrorKind::ForeignAccount) {
+                return Err(format!("{name:?} is {kind:?}, not foreign"));
+            }
+            continue;
+        }
         let found = pictured(graph, name).map_err(|error| format!("{name:?}: {error}"))?;
         let refused = |refusal: Refusal| format!("the model refuses {name:?}: {refusal:?}");
         let lists = [model.followers(name), model.following(name), model.mutuals(name)];
