@@ -156,9 +156,9 @@ impl Editor<'_> {
         loop {
             let (options, limits, now) = (self.options, self.limits, self.now);
             let removal_room = self.removal_room;
-            let step = self.draft.look(|graph| {
-                Plan { graph, options, limits, now, removal_room }.step(mutation)
-            })?;
+            let step = self
+                .draft
+                .look(|graph| Plan { graph, options, limits, now, removal_room }.step(mutation))?;
             match step {
                 Step::Nothing => return Ok(Outcome::Unchanged),
                 Step::First(record) => self.record(&record, Fit::default()),
