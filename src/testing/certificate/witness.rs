@@ -406,6 +406,9 @@ pub(super) fn check_left(
     let cut = disk.after_power_loss(crate::testing::disk::Remains::Nothing);
     let graph_again = reopened(&cut, &witness)?;
     same(&graph_again, witness.last()).map_err(|flaw| format!("shown and then lost: {flaw}"))?;
+    if graph_again.stats().recovery.cut_frames > 0 {
+        return Err("what was cut is there again".to_owned());
+    }
     if !goes_on {
         return Ok(());
     }
