@@ -136,6 +136,10 @@ impl Store {
         for Doubtful { first_sequence, start_bytes, end_bytes } in doubtful {
             let mut segment = storage.open_log(&log_file_name(first_sequence), 0)?;
             segment.rewrite(start_bytes, end_bytes);
+            if graph.position().sequence == image_sequence {
+                // The sync that follows is for what was replayed, and nothing was.
+                segment.syncer().sync()?;
+            }
         }
         let older = listing.segments[..kept].iter().map(|&first_sequence| SegmentExtent {
             first_sequence,

@@ -324,7 +324,7 @@ impl Trial<'_> {
         }
         // What a failed sync has left readable is the question as long as the power stays.
         let forgets = matches!(fault, Fault::ErrorOf { failure: Failure::IoForgotten, .. });
-        let left = if forgets || chance.below(2) == 0 {
+        let left = if chance.below(4) < if forgets { 3 } else { 2 } {
             run.disk.copy()
         } else {
             run.disk.after_power_loss(remains(chance))

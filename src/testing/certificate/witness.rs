@@ -400,6 +400,7 @@ pub(super) fn check_left(
     let graph = reopened(disk, &witness)?;
     let state = witness.find(&graph)?;
     check_consumer(&graph, &witness)?;
+    check_changes(&graph)?;
     graph.verify().map_err(|error| format!("verify: {error}"))?;
     // What an open graph shows is on disk.
     witness.settle(state);
@@ -448,6 +449,21 @@ fn check_consumer(graph: &FollowGraph, witness: &Witness) -> std::result::Result
         sequence = commit.sequence;
     }
     Ok(())
+}
+
+/// What is left of the log has no gap.
+fn check_changes(graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+    let failed = |error| format!("the changes cannot be read: {error}");
+    let mut changes = graph.changes(graph.oldest_position()).map_err(failed)?;
+    loop {
+        match changes.next(Duration::ZERO) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            // A bulk load is in no log.
+            Err(error) if error.kind() == ErrorKind::PositionLost => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 fn check_backup(disk: &Disk, witness: &Witness) -> std::result::Result<(), Flaw> {
