@@ -15,7 +15,7 @@
 //! | 40..60 | zero |
 //! | 60..64 | crc32 of bytes 0..60 |
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     CONSUMER_MAGIC, check_header, consumer_file_name, consumer_of_file, read_u64, seal_header,
     write_u64,
@@ -31,12 +31,18 @@ pub(crate) fn load(
     graph_id: [u8; 16],
 ) -> Result<Vec<(String, Result<u64>)>> {
     let mut consumers = Vec::new();
-    for (file, _) in storage.list()? {
+    for (file, len_bytes) in storage.list()? {
         let Some(name) = consumer_of_file(&file) else {
             continue;
         };
         // One byte more than belongs there, to see that there is none.
         let bytes = storage.map(&file, FILE_BYTES as u64 + 1)?;
+        let there_bytes = len_bytes.min(FILE_BYTES as u64 + 1);
+        if (bytes.len() as u64) < there_bytes {
+            let error = Error::new(ErrorKind::Io, "less of the file can be read than is there");
+            let error = error.expected(there_bytes, bytes.len());
+            return Err(error.at_path(&storage.path(&file)));
+        }
         let position =
             decode(&bytes, graph_id).map_err(|error| error.at_path(&storage.path(&file)));
         consumers.push((name.to_owned(), position));
@@ -67,10 +73,16 @@ pub(crate) fn save(
     saved.and_then(|()| storage.sync_directory())
 }
 
-/// Removes a position. It stays removed when this returns.
-pub(crate) fn remove(storage: &dyn Storage, name: &str) -> Result<()> {
-    storage.remove(&consumer_file_name(name))?;
-    storage.sync_directory()
+/// Removes a position, and says whether it was there. It is gone for good when this returns: an
+/// earlier removal may have failed before that was so.
+pub(crate) fn remove(storage: &dyn Storage, name: &str) -> Result<bool> {
+    let file = consumer_file_name(name);
+    let is_there = storage.list()?.iter().any(|(listed, _)| *listed == file);
+    if is_there {
+        storage.remove(&file)?;
+    }
+    storage.sync_directory()?;
+    Ok(is_there)
 }
 
 fn encode(graph_id: [u8; 16], position: u64) -> [u8; FILE_BYTES] {
@@ -97,7 +109,6 @@ fn decode(bytes: &[u8], graph_id: [u8; 16]) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
     use crate::storage::MemoryStorage;
 
     const GRAPH_ID: [u8; 16] = *b"0123456789abcdef";
@@ -143,7 +154,8 @@ mod tests {
             loaded.map(|(name, position)| (name, position.expect("whole"))).collect()
         };
         assert_eq!(positions(), [("one".to_owned(), 4), ("two".to_owned(), 9)]);
-        remove(&storage, "one").expect("memory");
+        assert!(remove(&storage, "one").expect("memory"));
+        assert!(!remove(&storage, "one").expect("memory"));
         assert_eq!(positions(), [("two".to_owned(), 9)]);
     }
 }

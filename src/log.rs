@@ -106,6 +106,12 @@ impl Frame<'_> {
     pub(crate) fn is_closing(&self) -> bool {
         self.durable_sequence >= self.sequence
     }
+
+    /// The last frame it is a witness of: a closing one is written in the hope that it will be on
+    /// disk itself.
+    pub(crate) fn vouched_sequence(&self) -> u64 {
+        self.durable_sequence.min(self.sequence.saturating_sub(1))
+    }
 }
 
 /// Where the log ends: the place behind a frame.

@@ -20,7 +20,7 @@
 //! that another is before it than is there), and so are a segment whose header contradicts its name
 //! or its graph, and one that begins before its predecessor ends (row H).
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::log_file_name;
 use crate::graph::{Graph, Replay};
 use crate::log::{FRAME_HEADER_BYTES, Found, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan};
@@ -119,6 +119,24 @@ impl SegmentView {
         Ok(SegmentView { header, bytes, written_bytes })
     }
 
+    /// Opens all of a segment that the directory says is there. Taken for the end of the log, a
+    /// shorter read would cut what lies behind it.
+    pub(crate) fn open_whole(
+        storage: &dyn Storage,
+        first_sequence: u64,
+        len_bytes: u64,
+        graph_id: [u8; 16],
+    ) -> Result<SegmentView> {
+        let view = SegmentView::open(storage, first_sequence, len_bytes, graph_id)?;
+        let read_bytes = view.bytes.len() as u64;
+        if read_bytes == len_bytes {
+            return Ok(view);
+        }
+        let error = Error::new(ErrorKind::Io, "less of the log segment can be read than is there");
+        let path = storage.path(&log_file_name(first_sequence));
+        Err(error.at_path(&path).expected(len_bytes, read_bytes))
+    }
+
     /// The bytes from an offset on that may be something else than zeros.
     fn written_from(&self, offset_bytes: u64) -> &[u8] {
         let end = self.written_bytes.min(self.bytes.len() as u64);
@@ -146,6 +164,8 @@ pub(crate) struct LogPlace {
     pub(crate) cut_end_bytes: u64,
     /// Whether the frame before it was written by an orderly close.
     pub(crate) closed: bool,
+    /// The highest sequence number that a frame before it says was on disk.
+    pub(crate) vouched_sequence: u64,
 }
 
 impl LogPlace {
@@ -162,7 +182,14 @@ impl LogPlace {
         match sequence {
             Some(sequence) if sequence <= next => {
                 let offset_bytes = SEGMENT_HEADER_BYTES;
-                Ok(LogPlace { segment: 0, offset_bytes, sequence, cut_end_bytes: 0, closed: false })
+                Ok(LogPlace {
+                    segment: 0,
+                    offset_bytes,
+                    sequence,
+                    cut_end_bytes: 0,
+                    closed: false,
+                    vouched_sequence: 0,
+                })
             }
             Some(sequence) => Err(Error::corrupt("log segments before this one are missing")
                 .at_path(&storage.path(&log_file_name(sequence)))
@@ -201,6 +228,7 @@ pub(crate) fn replay(
     let mut graph = Replay::new(graph, thread_count);
     let mut recovery = Recovery::default();
     let LogPlace { segment: mut number, mut offset_bytes, mut closed, .. } = start;
+    let mut vouched_sequence = start.vouched_sequence;
     let mut expected = start.sequence;
     let at_frame = |(error, sequence)| at_frame(error, sequence, storage, segments);
     loop {
@@ -212,6 +240,7 @@ pub(crate) fn replay(
             sequence: expected,
             cut_end_bytes,
             closed,
+            vouched_sequence,
         };
         let here = |error: Error| {
             let path = storage.path(&log_file_name(segment.header.first_sequence));
@@ -224,10 +253,7 @@ pub(crate) fn replay(
         match row {
             Row::A => {
                 let Found::Whole(frame) = found else { unreachable!("row A is a whole frame") };
-                if segments
-                    .get(number + 1)
-                    .is_some_and(|next| next.header.first_sequence <= expected)
-                {
+                if next_begins_by(segments, number, expected) {
                     let message = "the next log segment begins before this one ends";
                     return Err(here(Error::corrupt(message)));
                 }
@@ -238,6 +264,7 @@ pub(crate) fn replay(
                 expected += 1;
                 offset_bytes += frame.frame_bytes;
                 closed = frame.is_closing();
+                vouched_sequence = vouched_sequence.max(frame.vouched_sequence());
             }
             Row::B => {
                 let Found::Whole(frame) = found else { unreachable!("row B is a whole frame") };
@@ -258,6 +285,60 @@ pub(crate) fn replay(
             }
         }
     }
+}
+
+/// Whether the segment behind one begins at or before a frame.
+fn next_begins_by(segments: &[SegmentView], number: usize, sequence: u64) -> bool {
+    segments.get(number + 1).is_some_and(|next| next.header.first_sequence <= sequence)
+}
+
+/// The bytes of a segment that may be readable without being on disk.
+pub(crate) struct Doubtful {
+    /// The first sequence number of the segment.
+    pub(crate) first_sequence: u64,
+    /// Where they begin.
+    pub(crate) start_bytes: u64,
+    /// Where they end.
+    pub(crate) end_bytes: u64,
+}
+
+/// What may be readable without being on disk, of a log that ends at `end` behind an image: after a
+/// sync that failed, the kernel takes the pages it could not write for written ones. Frames that
+/// the image covers, or that something later vouches for, are on disk. The zeros behind the last
+/// frame may hide frames that were cut, which must not come back.
+pub(crate) fn doubtful(
+    segments: &[SegmentView],
+    end: LogPlace,
+    image_sequence: u64,
+) -> Vec<Doubtful> {
+    let last = &segments[end.segment];
+    if end.closed && last.bytes.len() as u64 == end.offset_bytes {
+        // Only a close whose syncs all succeeded gives the room behind its frame back.
+        return Vec::new();
+    }
+    let segments = &segments[..=end.segment];
+    let headers = segments.iter().map(|segment| segment.header.durable_sequence);
+    let vouched = headers.fold(end.vouched_sequence.max(image_sequence), u64::max);
+    let begins_in_time = |segment: &&SegmentView| segment.header.first_sequence <= vouched + 1;
+    let known_count = segments.iter().take_while(begins_in_time).count().saturating_sub(1);
+    let doubted = segments[known_count..].iter().map(|segment| Doubtful {
+        first_sequence: segment.header.first_sequence,
+        start_bytes: place_behind(segment, vouched),
+        end_bytes: segment.written_bytes,
+    });
+    doubted.collect()
+}
+
+/// Where the first frame of a segment lies that is behind a sequence number.
+fn place_behind(segment: &SegmentView, sequence: u64) -> u64 {
+    let mut offset_bytes = SEGMENT_HEADER_BYTES;
+    while let Found::Whole(frame) = examine(&segment.bytes, offset_bytes) {
+        if frame.sequence > sequence {
+            break;
+        }
+        offset_bytes += frame.frame_bytes;
+    }
+    offset_bytes
 }
 
 /// Where a frame lies that the walk has passed: where it is looked for, it is seldom asked for.

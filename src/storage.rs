@@ -71,6 +71,9 @@ pub(crate) trait OutputFile: Send {
 pub(crate) trait LogFile: Send {
     /// Copies `bytes` to an offset inside the allocated length. Does not wait for the disk.
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]);
+    /// Writes the bytes between two offsets again as they are, as far as there are any. A sync that
+    /// failed may have left them readable without being on disk; the next sync puts them there.
+    fn rewrite(&mut self, start_bytes: u64, end_bytes: u64);
     /// The allocated length.
     fn len_bytes(&self) -> u64;
     /// Gives back the disk space behind `len_bytes`.
@@ -464,6 +467,9 @@ impl OutputFile for DirectoryFile {
     }
 }
 
+/// No processor has smaller pages of memory.
+const PAGE_BYTES_MIN: usize = 4096;
+
 struct MappedLogFile {
     map: MmapMut,
     /// How much of the map the file still backs.
@@ -475,6 +481,16 @@ impl LogFile for MappedLogFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
         let start = offset_bytes as usize;
         self.map[..self.len_bytes][start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A page of memory is dirty, and goes to the disk whole, once one byte of it was stored.
+    fn rewrite(&mut self, start_bytes: u64, end_bytes: u64) {
+        let end = usize::try_from(end_bytes).unwrap_or(usize::MAX).min(self.len_bytes);
+        let start = usize::try_from(start_bytes).unwrap_or(usize::MAX).min(end);
+        for page in self.map[..end].chunks_mut(PAGE_BYTES_MIN).skip(start / PAGE_BYTES_MIN) {
+            // Not to be left out for changing nothing.
+            page[0] = std::hint::black_box(page[0]);
+        }
     }
 
     fn len_bytes(&self) -> u64 {
@@ -628,6 +644,8 @@ impl LogFile for MemoryFile {
         let start = offset_bytes as usize;
         self.bytes.lock()[start..start + bytes.len()].copy_from_slice(bytes);
     }
+
+    fn rewrite(&mut self, _start_bytes: u64, _end_bytes: u64) {}
 
     fn len_bytes(&self) -> u64 {
         self.bytes.lock().len() as u64

@@ -13,7 +13,7 @@ use crate::format::{
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
 use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
-use crate::recovery::{LogPlace, SegmentView, replay};
+use crate::recovery::{Doubtful, LogPlace, SegmentView, doubtful, replay};
 use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
 use crate::sync::GroupSync;
 use crate::types::Recovery;
@@ -48,6 +48,8 @@ pub(crate) struct Store {
     images: Vec<u64>,
     /// Shared with those who walk the log: every frame behind this sequence number is there.
     log_start: Arc<AtomicU64>,
+    /// Whether a segment was removed and the directory not synced since.
+    has_unsynced_removal: bool,
 }
 
 /// What the log is kept for beyond the images.
@@ -117,13 +119,17 @@ impl Store {
         let kept = segments_behind(&listing.segments, image_sequence);
         let views = listing.segments[kept..]
             .iter()
-            .map(|&first| SegmentView::open(storage.as_ref(), first, u64::MAX, identity.graph_id))
+            .map(|&first| {
+                let len_bytes = listing.segment_bytes[&first];
+                SegmentView::open_whole(storage.as_ref(), first, len_bytes, identity.graph_id)
+            })
             .collect::<Result<Vec<_>>>()?;
         let start = LogPlace::first(storage.as_ref(), &graph, &views)?;
         let (end, recovery) = replay(storage.as_ref(), &mut graph, &views, start, processor_count)?;
 
         let active_is_older = version_of(&views[end.segment].bytes) < FORMAT_VERSION;
         let headers: Vec<SegmentHeader> = views.iter().map(|view| view.header).collect();
+        let doubtful = doubtful(&views, end, image_sequence);
         drop(views);
         if !end.closed {
             // A process that was killed may have given an image its name and not synced that.
@@ -133,6 +139,14 @@ impl Store {
             storage.remove(name)?;
         }
         let active = cut(storage.as_ref(), &headers, end)?;
+        for Doubtful { first_sequence, start_bytes, end_bytes } in doubtful {
+            let mut segment = storage.open_log(&log_file_name(first_sequence), 0)?;
+            segment.rewrite(start_bytes, end_bytes);
+            if graph.position().sequence == image_sequence {
+                // The sync that follows is for what was replayed, and nothing was.
+                segment.syncer().sync()?;
+            }
+        }
         let older = listing.segments[..kept].iter().map(|&first_sequence| SegmentExtent {
             first_sequence,
             previous_frame_count: 0,
@@ -157,6 +171,7 @@ impl Store {
             active_is_older,
             images,
             log_start,
+            has_unsynced_removal: false,
         };
         Ok(Opened { store, graph, recovery, closed: end.closed })
     }
@@ -308,17 +323,18 @@ impl Store {
         for image in retired {
             self.storage.remove(&image_file_name(image))?;
         }
-        self.remove_unneeded(hold)?;
-        self.storage.sync_directory()
+        if self.remove_unneeded(hold)? { Ok(()) } else { self.storage.sync_directory() }
     }
 
     /// Removes the segments that were held and are no longer.
     pub(crate) fn release(&mut self, hold: Option<Hold>) -> Result<()> {
-        if self.remove_unneeded(hold)? { self.storage.sync_directory() } else { Ok(()) }
+        self.remove_unneeded(hold).map(|_| ())
     }
 
     /// Removes the segments that neither an image nor the hold needs, the oldest first, and says
-    /// whether there were any. Beyond the bound of the hold the oldest go all the same.
+    /// whether there were any. Beyond the bound of the hold the oldest go all the same. Each
+    /// removal is on disk before the next: were two on their way, a crash could keep the older
+    /// segment and lose the one behind it, and who reads the changes would meet the gap.
     fn remove_unneeded(&mut self, hold: Option<Hold>) -> Result<bool> {
         let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
         let behind_images = segments_behind(&firsts, self.images[0]);
@@ -336,10 +352,21 @@ impl Store {
             self.log_start.fetch_max(firsts[count] - 1, Ordering::AcqRel);
         }
         for first_sequence in &firsts[..count] {
+            self.sync_removal()?;
             self.storage.remove(&log_file_name(*first_sequence))?;
             self.segments.remove(0);
+            self.has_unsynced_removal = true;
         }
+        self.sync_removal()?;
         Ok(count > 0)
+    }
+
+    fn sync_removal(&mut self) -> Result<()> {
+        if self.has_unsynced_removal {
+            self.storage.sync_directory()?;
+            self.has_unsynced_removal = false;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod import;
 mod input;
+mod kills;
 mod list;
 mod output;
 mod progress;
@@ -61,6 +62,8 @@ enum Command {
     Export(export::Export),
     Bench(bench::Bench),
     Certify(certify::Certify),
+    #[command(hide = true)]
+    CertifyWriter(kills::CertifyWriter),
     Serve(serve::Serve),
     Usersig(usersig::Usersig),
     Demo(demo::Demo),
@@ -107,6 +110,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Export(export) => export.run(&cli.existing_graph()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
         Command::Certify(certify) => certify.run(out),
+        Command::CertifyWriter(writer) => writer.run(),
         Command::Serve(serve) => serve.run(cli.db.as_deref(), out),
         Command::Usersig(usersig) => usersig.run(out),
         // The demo never looks at the environment: it must not meet a graph that matters.

@@ -302,7 +302,7 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `Io`: it is still there.
+    /// `Io`: it may still be there, now or after a crash; repeat the call.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -314,12 +314,10 @@ impl FollowGraph {
     pub fn remove_consumer(&self, name: &str) -> Result<bool> {
         let consumers = &self.shared.consumers;
         let _alone = consumers.files.lock();
-        if consumers.find(name).is_none() {
-            return Ok(false);
-        }
-        consumers::remove(self.shared.storage.as_ref(), name)?;
-        consumers.known.lock().remove(name);
-        Ok(true)
+        // One that could not be made may have left its file all the same.
+        let had_file = consumers::remove(self.shared.storage.as_ref(), name)?;
+        let was_known = consumers.known.lock().remove(name).is_some();
+        Ok(had_file || was_known)
     }
 }
 

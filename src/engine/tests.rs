@@ -106,6 +106,9 @@ impl LogFile for FailingLog {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
         self.file.write_at(offset_bytes, bytes);
     }
+    fn rewrite(&mut self, start_bytes: u64, end_bytes: u64) {
+        self.file.rewrite(start_bytes, end_bytes);
+    }
     fn len_bytes(&self) -> u64 {
         self.file.len_bytes()
     }

@@ -57,10 +57,19 @@ impl Call {
         !matches!(self, Call::List | Call::Read)
     }
 
-    fn may_fail_with(self, failure: Failure) -> bool {
-        let takes_no_space =
-            matches!(self, Call::List | Call::Read | Call::Remove | Call::Truncate);
-        self != Call::LogWrite && !(takes_no_space && failure == Failure::NoSpace)
+    /// Whether it can fail so. A write into mapped memory cannot fail at all.
+    pub fn may_fail_with(self, failure: Failure) -> bool {
+        match failure {
+            Failure::NoSpace => !matches!(
+                self,
+                Call::List | Call::Read | Call::Remove | Call::Truncate | Call::LogWrite
+            ),
+            Failure::Io => self != Call::LogWrite,
+            Failure::IoForgotten => matches!(self, Call::Sync | Call::LogSync),
+            Failure::Short => {
+                matches!(self, Call::Read | Call::Write | Call::CreateLog | Call::OpenLog)
+            }
+        }
     }
 }
 
@@ -71,8 +80,12 @@ pub enum Failure {
     NoSpace,
     /// `EIO`. What a failed sync was to write can still be written by a later one.
     Io,
-    /// `EIO`. A failed sync leaves its pages readable, and no later one writes them: as Linux does.
+    /// `EIO` from a sync that leaves its pages readable, and no later one writes them: as Linux
+    /// does.
     IoForgotten,
+    /// Half of it: a read gives half of the bytes and says nothing; of a write, or of the room for
+    /// a log segment, half is there when it fails with `ENOSPC`.
+    Short,
 }
 
 /// What goes wrong on a [`Disk`]. Calls are counted from 0.
@@ -91,6 +104,17 @@ pub enum Fault {
     },
     /// This one of all calls fails, and with `lasting` every later one.
     Error {
+        /// Which call.
+        at: u64,
+        /// With what.
+        failure: Failure,
+        /// Whether it stays so.
+        lasting: bool,
+    },
+    /// As `Error`, of the calls of one kind, and counted among them.
+    ErrorOf {
+        /// Of which kind.
+        call: Call,
         /// Which call.
         at: u64,
         /// With what.
@@ -189,14 +213,18 @@ struct Machine {
     call_count: u64,
     change_count: u64,
     fault: Fault,
-    fault_happened: bool,
+    /// The calls that the fault was of.
+    failed: Vec<Call>,
     has_power: bool,
 }
 
 /// How much of a call happens.
 enum Admitted {
     Whole,
+    /// The power goes while it happens.
     Partly,
+    /// Half of it.
+    Short,
     Refused(io::Error),
 }
 
@@ -214,7 +242,7 @@ impl Machine {
             call_count: 0,
             change_count: 0,
             fault: Fault::None,
-            fault_happened: false,
+            failed: Vec::new(),
             has_power: true,
         }
     }
@@ -227,23 +255,34 @@ impl Machine {
         let (number, change_number) = (self.call_count, self.change_count);
         self.call_count += 1;
         self.change_count += u64::from(call.changes());
-        *self.calls.entry(call).or_default() += 1;
-        match self.fault {
+        let of_kind = self.calls.entry(call).or_default();
+        let number_of_kind = *of_kind;
+        *of_kind += 1;
+        let is_hit = |number, at, lasting| number == at || lasting && number > at;
+        let failure = match self.fault {
             Fault::PowerLoss { at, partly } if call.changes() && at == change_number => {
-                self.fault_happened = true;
+                self.failed.push(call);
                 self.has_power = partly;
-                if partly { Admitted::Partly } else { power_is_out() }
+                return if partly { Admitted::Partly } else { power_is_out() };
             }
-            Fault::Error { at, failure, lasting }
-                if (number == at || lasting && number > at) && call.may_fail_with(failure) =>
+            Fault::Error { at, failure, lasting } if is_hit(number, at, lasting) => failure,
+            Fault::ErrorOf { call: kind, at, failure, lasting }
+                if call == kind && is_hit(number_of_kind, at, lasting) =>
             {
-                self.fault_happened = true;
-                Admitted::Refused(match failure {
-                    Failure::NoSpace => io::ErrorKind::StorageFull.into(),
-                    Failure::Io | Failure::IoForgotten => io::Error::from_raw_os_error(5),
-                })
+                failure
             }
-            _ => Admitted::Whole,
+            _ => return Admitted::Whole,
+        };
+        if !call.may_fail_with(failure) {
+            return Admitted::Whole;
+        }
+        self.failed.push(call);
+        match failure {
+            Failure::Short => Admitted::Short,
+            Failure::NoSpace => Admitted::Refused(io::ErrorKind::StorageFull.into()),
+            Failure::Io | Failure::IoForgotten => {
+                Admitted::Refused(io::Error::from_raw_os_error(5))
+            }
         }
     }
 
@@ -337,14 +376,20 @@ impl Disk {
     /// What goes wrong from now on; the calls are counted anew.
     pub fn set_fault(&self, fault: Fault) {
         let mut machine = self.machine.lock();
-        (machine.fault, machine.fault_happened) = (fault, false);
+        machine.fault = fault;
+        machine.failed.clear();
         (machine.call_count, machine.change_count) = (0, 0);
         machine.calls.clear();
     }
 
-    /// Whether the fault that was set has come.
-    pub fn fault_happened(&self) -> bool {
-        self.machine.lock().fault_happened
+    /// What was set to go wrong.
+    pub fn fault(&self) -> Fault {
+        self.machine.lock().fault
+    }
+
+    /// The calls that the fault was of, in order, since it was set.
+    pub fn failed_calls(&self) -> Vec<Call> {
+        self.machine.lock().failed.clone()
     }
 
     /// Whether the power was not lost.
@@ -416,15 +461,22 @@ impl Disk {
                 machine.has_power = false;
                 Err(io::Error::other("the power went out"))
             }
+            Admitted::Short => match act(&mut machine, true) {
+                Ok(read) if call == Call::Read => Ok(read),
+                Ok(_) => Err(io::ErrorKind::StorageFull.into()),
+                Err(source) => Err(source),
+            },
             Admitted::Refused(source) => Err(source),
         };
         outcome.map_err(|source| Error::io(&format!("{call:?}"), &self.path(name), &source))
     }
 
     fn bytes(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Vec<u8>> {
-        self.perform(Call::Read, name, |machine, _| {
+        self.perform(Call::Read, name, |machine, partly| {
             let file = machine.find(&self.full_name(name))?;
             let bytes = machine.content(file).bytes();
+            let there_bytes = (bytes.len() as u64).saturating_sub(offset_bytes).min(len_bytes);
+            let len_bytes = if partly { there_bytes / 2 } else { len_bytes };
             let within = |place: u64| bytes.len().min(usize::try_from(place).unwrap_or(usize::MAX));
             Ok(bytes[within(offset_bytes)..within(offset_bytes.saturating_add(len_bytes))].to_vec())
         })
@@ -463,18 +515,21 @@ impl Storage for Disk {
     }
 
     fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        let file = self.perform(Call::CreateLog, name, |machine, _| {
+        let file = self.perform(Call::CreateLog, name, |machine, partly| {
+            let len_bytes = if partly { len_bytes / 2 } else { len_bytes };
             Ok(machine.insert(self.full_name(name), len_bytes as usize))
         })?;
         Ok(Box::new(DiskFile { disk: self.clone(), name: name.to_owned(), file }))
     }
 
     fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        let file = self.perform(Call::OpenLog, name, |machine, _| {
+        let file = self.perform(Call::OpenLog, name, |machine, partly| {
             let (file, sector_bytes) = (machine.find(&self.full_name(name))?, machine.sector_bytes);
             let content = machine.content(file);
-            let len_bytes = content.bytes().len().max(len_bytes as usize);
-            content.resize(len_bytes, sector_bytes);
+            let old_bytes = content.bytes().len();
+            let more_bytes = (len_bytes as usize).saturating_sub(old_bytes);
+            let more_bytes = if partly { more_bytes / 2 } else { more_bytes };
+            content.resize(old_bytes + more_bytes, sector_bytes);
             Ok(file)
         })?;
         Ok(Box::new(DiskFile { disk: self.clone(), name: name.to_owned(), file }))
@@ -541,9 +596,12 @@ impl DiskFile {
             Ok(())
         });
         let mut machine = self.disk.machine.lock();
-        if matches!(machine.fault, Fault::Error { failure: Failure::IoForgotten, .. })
-            && synced.is_err()
-        {
+        let forgets = matches!(
+            machine.fault,
+            Fault::Error { failure: Failure::IoForgotten, .. }
+                | Fault::ErrorOf { failure: Failure::IoForgotten, .. }
+        );
+        if forgets && synced.is_err() {
             machine.content(self.file).forget();
         }
         synced
@@ -564,6 +622,13 @@ impl LogFile for DiskFile {
     fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
         // A write into mapped memory tells nobody that the machine has no power.
         let _ = self.write(Call::LogWrite, offset_bytes, bytes);
+    }
+
+    fn rewrite(&mut self, start_bytes: u64, end_bytes: u64) {
+        let bytes = self.disk.machine.lock().content(self.file).bytes().to_vec();
+        let end = usize::try_from(end_bytes).unwrap_or(usize::MAX).min(bytes.len());
+        let start = usize::try_from(start_bytes).unwrap_or(usize::MAX).min(end);
+        let _ = self.write(Call::LogWrite, start as u64, &bytes[start..end]);
     }
 
     fn len_bytes(&self) -> u64 {

@@ -7,6 +7,7 @@ mod certificate;
 mod content;
 mod disk;
 pub mod encodings;
+pub mod kill;
 mod model;
 pub mod trials;
 

@@ -2,6 +2,7 @@
 
 use followgraph::testing::{Call, Disk, Extent, Failure, Fault, Remains, certify};
 use followgraph::{Durability, ErrorKind, FollowGraph, Mutation, Options};
+use std::time::Duration;
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10).checkpoint_log_bytes(None).create_missing_accounts(true)
@@ -131,4 +132,160 @@ fn an_open_graph_rests_on_names_that_are_durable() {
             break;
         }
     }
+}
+
+/// Each call of some commits fails once with its pages forgotten; then the graph is opened again
+/// with the power on, written to, and loses power.
+#[test]
+fn what_a_failed_sync_left_readable_is_on_disk_once_it_is_shown() {
+    let mut failed_count = 0;
+    for at in 0..6 {
+        let disk = Disk::new(512);
+        let graph = open(&disk);
+        graph.follow("alice", "bob").unwrap();
+        let (call, failure) = (Call::LogSync, Failure::IoForgotten);
+        disk.set_fault(Fault::ErrorOf { call, at, failure, lasting: false });
+        let names: Vec<String> = (0..40).map(|number| format!("{number:0>200}")).collect();
+        let mutations: Vec<_> = names.iter().map(|name| Mutation::follow("alice", name)).collect();
+        for mutation in mutations.chunks(10) {
+            let _ = graph.apply(mutation);
+        }
+        failed_count += disk.failed_calls().len();
+        drop(graph);
+        let graph = open(&disk.copy());
+        let shown = graph.counts("alice").unwrap().following;
+        drop(graph);
+        let disk = disk.copy();
+        let graph = open(&disk);
+        graph.follow("alice", "carol").unwrap();
+        let graph = open(&disk.after_power_loss(Remains::Nothing));
+        assert_eq!(graph.counts("alice").unwrap().following, shown + 1, "sync {at}");
+        graph.verify().unwrap();
+    }
+    assert!(failed_count >= 4, "{failed_count}");
+}
+
+/// A cut whose sync failed leaves zeros that are not on disk, and whole frames below them.
+#[test]
+fn frames_that_were_cut_do_not_come_back_from_below_zeros_that_were_not_written() {
+    let disk = Disk::new(512);
+    let graph = disk.open(options().durability(Durability::Never)).unwrap();
+    graph.follow("alice", "bob").unwrap();
+    graph.sync().unwrap();
+    let names: Vec<String> = (0..40).map(|number| format!("{number:0>80}")).collect();
+    for name in &names {
+        graph.follow("alice", name).unwrap();
+    }
+    let mut cut_count = 0;
+    for seed in 0..60 {
+        let torn = disk.after_power_loss(Remains::Seeded(seed));
+        let (call, failure) = (Call::LogSync, Failure::IoForgotten);
+        torn.set_fault(Fault::ErrorOf { call, at: 0, failure, lasting: false });
+        if torn.open(options()).is_ok() {
+            continue;
+        }
+        torn.set_fault(Fault::None);
+        let graph = open(&torn);
+        let shown = graph.counts("alice").unwrap().following;
+        // As long as the frames that were cut, so that one of those would fit behind it.
+        graph.follow("alice", &format!("{:0>80}", "new")).unwrap();
+        let graph = open(&torn.after_power_loss(Remains::Nothing));
+        assert_eq!(graph.counts("alice").unwrap().following, shown + 1, "seed {seed}");
+        assert_eq!(graph.stats().recovery.cut_frames, 0, "seed {seed}");
+        cut_count += u32::from(shown < 40);
+    }
+    assert!(cut_count > 10, "{cut_count}");
+}
+
+#[test]
+fn a_removed_consumer_is_gone_once_a_call_says_so() {
+    for at in 0..3 {
+        for is_there in [false, true] {
+            let disk = Disk::new(4096);
+            let graph = open(&disk);
+            graph.follow("alice", "bob").unwrap();
+            if is_there {
+                graph.consumer("reader").unwrap();
+            }
+            let (call, failure) = (Call::SyncDirectory, Failure::Io);
+            disk.set_fault(Fault::ErrorOf { call, at, failure, lasting: false });
+            if !is_there {
+                let _ = graph.consumer("reader");
+            }
+            if graph.remove_consumer("reader").is_err() {
+                graph.remove_consumer("reader").unwrap();
+            }
+            drop(graph);
+            let graph = open(&disk.after_power_loss(Remains::Nothing));
+            assert_eq!(graph.consumers(), [], "call {at}, there: {is_there}");
+            let graph = open(&disk.copy());
+            assert_eq!(graph.consumers(), [], "call {at}, there: {is_there}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_read_short_is_not_taken_for_a_short_log() {
+    let disk = Disk::new(4096);
+    let graph = disk.open(options().durability(Durability::Never)).unwrap();
+    for followed in ["bob", "carol", "dave"] {
+        graph.follow("alice", followed).unwrap();
+        follow_in_a_new_segment(&graph, &format!("{followed}2")).unwrap();
+    }
+    graph.consumer("reader").unwrap();
+    let shown = graph.counts("alice").unwrap().following;
+    drop(graph);
+    let (call, failure) = (Call::Read, Failure::Short);
+    let mut error_count = 0;
+    for at in 0..20 {
+        disk.set_fault(Fault::ErrorOf { call, at, failure, lasting: false });
+        match disk.open(options()) {
+            Ok(graph) => {
+                assert_eq!(graph.counts("alice").unwrap().following, shown, "read {at}");
+                assert_eq!(graph.consumers().first().map(|reader| reader.1 > 0), Some(true));
+            }
+            Err(_) => error_count += 1,
+        }
+    }
+    assert!(error_count >= 4, "{error_count}");
+    disk.set_fault(Fault::None);
+    assert_eq!(open(&disk).counts("alice").unwrap().following, shown);
+}
+
+/// The segments that one checkpoint retires go one after the other: whoever reads the changes from
+/// before them is told so, also after a power loss between.
+#[test]
+fn retired_segments_never_leave_a_gap() {
+    let mut lost_count = 0;
+    for at in 0..60 {
+        let disk = Disk::new(4096);
+        let graph = disk.open(options().retained_log_bytes(1 << 30)).unwrap();
+        graph.consumer("reader").unwrap();
+        graph.follow("alice", "bob").unwrap();
+        for followed in ["carol", "dave", "erin", "frank"] {
+            follow_in_a_new_segment(&graph, followed).unwrap();
+            graph.checkpoint().unwrap();
+        }
+        disk.set_fault(Fault::PowerLoss { at, partly: false });
+        let _ = graph.remove_consumer("reader");
+        let _ = graph.follow("alice", "grace");
+        let is_over = graph.checkpoint().is_ok();
+        drop(graph);
+        for seed in 0..20 {
+            let graph = open(&disk.after_power_loss(Remains::Seeded(seed)));
+            let oldest = graph.oldest_position();
+            let mut changes = graph.changes(oldest).unwrap();
+            let (mut last, end) = (oldest, graph.stats().durable_sequence);
+            while let Some(commit) = changes.next(Duration::ZERO).unwrap_or_else(|error| {
+                panic!("call {at}, seed {seed}, behind {last} of {oldest} to {end}: {error}")
+            }) {
+                last = commit.sequence;
+            }
+            lost_count += u32::from(oldest > 0);
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert!(lost_count > 0, "no segment ever went");
 }

@@ -1,8 +1,8 @@
 //! A child process that follows at full speed and is killed, over and over, in one directory.
 
-use crate::support::{Random, child_of, walk};
-use followgraph::{Durability, FollowGraph, Mutation, Options, Page};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::support::{Random, child_of};
+use followgraph::testing::kill::{self, Acknowledged};
+use followgraph::{Durability, FollowGraph, Options};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const ROUND_COUNT: usize = 24;
-const THREAD_COUNT: usize = 4;
-const TARGET_COUNT: usize = 40;
-/// Begins the names of those who follow in one batch.
-const BATCHER: &str = "batcher";
 const CHILD: &str = "FOLLOWGRAPH_TEST_KILL_CHILD";
 
 fn open(dir: &Path) -> FollowGraph {
@@ -26,67 +22,12 @@ fn open(dir: &Path) -> FollowGraph {
         .unwrap()
 }
 
-/// The n-th step of a thread: whom it follows, or no longer follows. Known to parent and child.
-fn step(number: usize) -> (bool, String) {
-    let target = |number: usize| format!("target{}", number * 7 % TARGET_COUNT);
-    if number % 5 == 4 { (false, target(number - 2)) } else { (true, target(number)) }
-}
-
-/// Whom a thread follows after its first `step_count` steps.
-fn followed_after(step_count: usize) -> BTreeSet<String> {
-    let mut followed = BTreeSet::new();
-    for (is_follow, target) in (0..step_count).map(step) {
-        if is_follow {
-            followed.insert(target);
-        } else {
-            followed.remove(&target);
-        }
-    }
-    followed
-}
-
-/// The child's part: follow from several threads, checkpoint all the while, tell each acknowledged
-/// step, until killed.
+/// The child's part.
 fn follow_until_killed(argument: &str) {
     let (round, dir) = argument.split_once(' ').unwrap();
     let graph = open(Path::new(dir));
     say("");
-    std::thread::scope(|scope| {
-        for thread in 0..THREAD_COUNT {
-            let graph = &graph;
-            scope.spawn(move || {
-                for number in 0.. {
-                    let (is_follow, target) = step(number);
-                    let follower = format!("round{round}thread{thread}");
-                    if is_follow {
-                        graph.follow(&follower, &target).unwrap();
-                    } else {
-                        graph.unfollow(&follower, &target).unwrap();
-                    }
-                    say(&format!("ack {thread} {}", number + 1));
-                }
-            });
-        }
-        scope.spawn(|| {
-            for number in 0.. {
-                follow_in_a_batch(&graph, &format!("{BATCHER}{round}-{number}"));
-            }
-        });
-        loop {
-            graph.checkpoint().unwrap();
-            std::thread::sleep(Duration::from_millis(3));
-        }
-    });
-}
-
-/// An account that follows all targets, all at once: it is never seen with fewer.
-fn follow_in_a_batch(graph: &FollowGraph, name: &str) {
-    let targets: Vec<String> = (0..TARGET_COUNT).map(|number| format!("target{number}")).collect();
-    let follow = |target| Mutation::follow(name, target);
-    let batch: Vec<Mutation<'_>> = targets.iter().map(|target| follow(target.as_str())).collect();
-    for result in graph.apply(&batch).unwrap() {
-        result.unwrap();
-    }
+    kill::write_until_killed(&graph, round.parse().unwrap(), &say);
 }
 
 /// One whole line at once, past the capture of the test harness.
@@ -96,21 +37,15 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// Lets a child run for a while, kills it, and tells how many steps of each thread it acknowledged.
-fn run_and_kill(dir: &Path, round: usize, patience: Duration) -> BTreeMap<usize, usize> {
+/// Lets a child run for a while, kills it, and tells what it acknowledged.
+fn run_and_kill(dir: &Path, round: usize, patience: Duration) -> Acknowledged {
     let argument = format!("{round} {}", dir.display());
     let mut child = child_of("kill::what_was_acknowledged_survives_every_kill", CHILD, &argument);
     let output = BufReader::new(child.stdout.take().unwrap());
     let reader = std::thread::spawn(move || {
-        let mut acknowledged = BTreeMap::new();
+        let mut acknowledged = Acknowledged::default();
         for line in output.lines().map_while(Result::ok) {
-            let mut words = line.split(' ');
-            if words.next() == Some("ack")
-                && let Some(thread) = words.next().and_then(|word| word.parse::<usize>().ok())
-                && let Some(steps) = words.next().and_then(|word| word.parse::<usize>().ok())
-            {
-                acknowledged.insert(thread, steps);
-            }
+            acknowledged.take(&line);
         }
         acknowledged
     });
@@ -121,34 +56,8 @@ fn run_and_kill(dir: &Path, round: usize, patience: Duration) -> BTreeMap<usize,
     reader.join().unwrap()
 }
 
-/// Each thread's follows are those of all acknowledged steps, and at most of the one under way.
-fn check_round(graph: &FollowGraph, round: usize, acknowledged: &BTreeMap<usize, usize>) {
-    for thread in 0..THREAD_COUNT {
-        let follower = format!("round{round}thread{thread}");
-        let steps = acknowledged.get(&thread).copied().unwrap_or(0);
-        let listed = walk(100, |page| graph.following(&follower, page)).unwrap_or_default();
-        let listed: BTreeSet<String> = listed.into_iter().map(|entry| entry.0).collect();
-        let is_right = [steps, steps + 1].iter().any(|count| followed_after(*count) == listed);
-        assert!(is_right, "{follower} acknowledged {steps} steps and follows {listed:?}");
-    }
-}
-
-/// Every count is the length of its list, and the lists of both ends tell the same follows.
 fn check_lists(graph: &FollowGraph) {
-    let mut edges = (BTreeSet::new(), BTreeSet::new());
-    for (_, name) in graph.accounts(None, usize::MAX) {
-        let counts = graph.counts(&name).unwrap();
-        let followers = graph.followers(&name, Page::first(usize::MAX)).unwrap().entries;
-        let following = graph.following(&name, Page::first(usize::MAX)).unwrap().entries;
-        assert_eq!(counts.followers as usize, followers.len(), "followers of {name}");
-        assert_eq!(counts.following as usize, following.len(), "following of {name}");
-        let is_batcher = name.starts_with(BATCHER);
-        assert!(!is_batcher || following.len() == TARGET_COUNT, "{name} is half there");
-        edges.0.extend(followers.into_iter().map(|entry| (entry.account, name.clone())));
-        edges.1.extend(following.into_iter().map(|entry| (name.clone(), entry.account)));
-    }
-    assert_eq!(edges.0, edges.1);
-    assert_eq!(graph.verify().unwrap().follow_count, edges.0.len() as u64);
+    kill::check_lists(graph).unwrap_or_else(|flaw| panic!("{flaw}"));
 }
 
 #[test]
@@ -165,11 +74,11 @@ fn what_was_acknowledged_survives_every_kill() {
         rounds.push(run_and_kill(dir.path(), round, patience));
         let graph = open(dir.path());
         for (round, acknowledged) in rounds.iter().enumerate() {
-            check_round(&graph, round, acknowledged);
+            kill::check_round(&graph, round, acknowledged).unwrap_or_else(|flaw| panic!("{flaw}"));
         }
         check_lists(&graph);
     }
-    let steps: usize = rounds.iter().flat_map(BTreeMap::values).sum();
+    let steps: usize = rounds.iter().map(Acknowledged::step_count).sum();
     println!("{ROUND_COUNT} kills, {steps} acknowledged steps, {:?}", begin.elapsed());
     assert!(steps > 10 * ROUND_COUNT, "the children hardly got to work: {steps} steps");
 }

@@ -6,6 +6,7 @@
 //! durability promises: all that was acknowledged as durable, and of the rest a prefix in the
 //! order of the commits.
 
+mod crowd;
 mod scenarios;
 mod witness;
 
@@ -13,7 +14,9 @@ mod witness;
 pub(crate) use witness::{between_slices, same};
 
 use super::content::Chance;
-use super::disk::{Disk, Failure, Fault, Remains};
+use super::disk::{Call, Disk, Failure, Fault, Remains};
+use crate::workers::{Workers, processor_count};
+use crowd::{Crowd, crowds};
 use scenarios::{Left, Scenario, all};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +26,10 @@ use witness::{Flaw, Run, Witness, check_left, try_open};
 const SECTOR_BYTES: [usize; 2] = [4096, 512];
 /// No recovery makes so many changing calls: beyond it one never ends.
 const RECOVERY_CALLS_MAX: u64 = 10_000;
+/// No scenario makes so many calls.
+const CALLS_MAX: u64 = 10_000;
+/// What is left after an error is drawn once for so many outcomes of a power loss.
+const ERROR_OUTCOMES_ONE_IN: u64 = 8;
 /// How many flaws of one scenario are told.
 const FLAWS_TOLD_MAX: usize = 5;
 
@@ -38,12 +45,12 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// What fits into a test: under a minute.
+    /// What fits into a test: under half a minute on two processors.
     pub fn short(seed: u64) -> Extent {
         Extent { seed, outcomes: 1, nested_one_in: 8 }
     }
 
-    /// What is worth an hour.
+    /// What is worth some minutes.
     pub fn long(seed: u64) -> Extent {
         Extent { seed, outcomes: 64, nested_one_in: 2 }
     }
@@ -93,8 +100,13 @@ impl Certificate {
 /// Loses power and fails calls in every scenario, and says what came of it; `progress` gets each
 /// report as it is finished.
 ///
-/// Cost: some ten seconds for [`Extent::short`], nothing but memory and one processor. What a seed
-/// draws is the same each time; the graph id and the hash key of a graph are not.
+/// Cost: some twenty seconds for [`Extent::short`], nothing but memory and all processors. What a
+/// seed draws is the same each time; the graph id and the hash key of a graph are not, nor which of
+/// several threads comes first.
+///
+/// # Panics
+///
+/// When the system gives no threads.
 ///
 /// ```no_run
 /// use followgraph::testing::{Extent, certify};
@@ -102,13 +114,31 @@ impl Certificate {
 /// assert!(certificate.is_clean(), "{certificate}");
 /// ```
 pub fn certify(extent: Extent, progress: &mut dyn FnMut(&ScenarioReport)) -> Certificate {
+    let scenarios = all().into_iter().map(Subject::Scenario);
+    let subjects: Vec<Subject> =
+        scenarios.chain(crowds().into_iter().map(Subject::Crowd)).collect();
+    let try_one = move |subject: Subject| match subject {
+        Subject::Scenario(scenario) => Trial::new(extent, &scenario).report(),
+        Subject::Crowd(crowd) => crowd.report(extent, &SECTOR_BYTES),
+    };
+    let mut workers = Workers::start("certify", processor_count(), subjects.len(), try_one)
+        .expect("the system gives threads");
+    for subject in subjects {
+        let done = workers.push(subject);
+        assert!(done.is_none(), "all of them may be under way");
+    }
     let mut reports = Vec::new();
-    for scenario in all() {
-        let report = Trial::new(extent, &scenario).report();
+    while let Some(report) = workers.next() {
         progress(&report);
         reports.push(report);
     }
     Certificate { extent, scenarios: reports }
+}
+
+/// What one thread does in order, or what several do at once.
+enum Subject {
+    Scenario(Scenario),
+    Crowd(Crowd),
 }
 
 /// One scenario on its way.
@@ -116,13 +146,15 @@ struct Trial<'a> {
     extent: Extent,
     scenario: &'a Scenario,
     report: ScenarioReport,
+    /// The kinds of calls it makes.
+    kinds: Vec<Call>,
 }
 
 impl Trial<'_> {
     fn new(extent: Extent, scenario: &Scenario) -> Trial<'_> {
         let (name, about) = (scenario.name.to_owned(), scenario.about.to_owned());
         let report = ScenarioReport { name, about, ..ScenarioReport::default() };
-        Trial { extent, scenario, report }
+        Trial { extent, scenario, report, kinds: Vec::new() }
     }
 
     fn report(mut self) -> ScenarioReport {
@@ -135,14 +167,6 @@ impl Trial<'_> {
             self.fail_everywhere(sector_bytes);
         }
         self.report
-    }
-
-    fn chance(&self, parts: [u64; 4]) -> Chance {
-        let mut seed = self.extent.seed;
-        for part in parts {
-            seed = Chance::new(seed ^ part).next();
-        }
-        Chance::new(seed)
     }
 
     /// The disk before the steps, and what may be on it.
@@ -165,18 +189,13 @@ impl Trial<'_> {
     }
 
     fn note(&mut self, how: &str, outcome: Result<(), Flaw>) {
-        if let Err(flaw) = outcome {
-            self.report.flaw_count += 1;
-            if self.report.flaws.len() < FLAWS_TOLD_MAX {
-                self.report.flaws.push(format!("seed {}, {how}: {flaw}", self.extent.seed));
-            }
-        }
+        note(&mut self.report, self.extent, how, outcome);
     }
 
     fn lose_power_everywhere(&mut self, sector_bytes: usize, outcome: u64) {
         for at in 0.. {
             let how = format!("sectors of {sector_bytes}, outcome {outcome}, power lost at {at}");
-            let mut chance = self.chance([1, sector_bytes as u64, outcome, at]);
+            let mut chance = chance(self.extent, [1, sector_bytes as u64, outcome, at]);
             let tried = guarded(|| self.lose_power(sector_bytes, at, &mut chance));
             let is_over = matches!(tried, Ok(false));
             self.note(&how, tried.map(|_| ()));
@@ -202,6 +221,7 @@ impl Trial<'_> {
         run.close();
         if run.disk.has_power() {
             self.report.calls = run.disk.calls().values().sum();
+            self.kinds = run.disk.calls().into_keys().collect();
             return Ok(false);
         }
         let left = run.disk.after_power_loss(remains(chance));
@@ -234,25 +254,53 @@ impl Trial<'_> {
     }
 
     fn fail_everywhere(&mut self, sector_bytes: usize) {
-        for failure in [Failure::NoSpace, Failure::Io] {
+        use Failure::{Io, IoForgotten, NoSpace, Short};
+        for failure in [NoSpace, Io, Short] {
             for lasting in [false, true] {
-                for at in 0.. {
-                    let how = format!(
-                        "sectors of {sector_bytes}, {failure:?} at call {at}, lasting: {lasting}"
-                    );
-                    let part = u64::from(lasting) << 1 | u64::from(failure == Failure::Io);
-                    let mut chance = self.chance([2 + part, sector_bytes as u64, 0, at]);
-                    let fault = Fault::Error { at, failure, lasting };
-                    let tried = guarded(|| self.fail(sector_bytes, fault, &mut chance));
-                    let is_over = matches!(tried, Ok(false));
-                    self.note(&how, tried.map(|_| ()));
-                    if is_over || at > self.report.calls * 2 {
-                        break;
-                    }
-                    self.report.errors += 1;
-                }
+                self.fail_each(sector_bytes, None, failure, lasting);
             }
         }
+        // The one call of a kind that fails once is one of the calls that failed above.
+        for call in self.kinds.clone() {
+            for failure in [NoSpace, Io, Short, IoForgotten] {
+                if call.may_fail_with(failure) {
+                    self.fail_each(sector_bytes, Some(call), failure, true);
+                }
+            }
+            if call.may_fail_with(IoForgotten) {
+                self.fail_each(sector_bytes, Some(call), IoForgotten, false);
+            }
+        }
+    }
+
+    /// Has each call fail, or each of a kind.
+    fn fail_each(
+        &mut self,
+        sector_bytes: usize,
+        kind: Option<Call>,
+        failure: Failure,
+        lasting: bool,
+    ) {
+        for at in 0..=CALLS_MAX {
+            let fault = match kind {
+                None => Fault::Error { at, failure, lasting },
+                Some(call) => Fault::ErrorOf { call, at, failure, lasting },
+            };
+            for outcome in 0..self.extent.outcomes.div_ceil(ERROR_OUTCOMES_ONE_IN) {
+                let how = format!("sectors of {sector_bytes}, outcome {outcome}, {fault:?}");
+                let part = (failure as u64) << 1 | u64::from(lasting);
+                let part = part << 8 | kind.map_or(0, |call| call as u64 + 1);
+                let mut chance = chance(self.extent, [part + 2, sector_bytes as u64, outcome, at]);
+                let tried = guarded(|| self.fail(sector_bytes, fault, &mut chance));
+                let is_over = matches!(tried, Ok(false));
+                self.note(&how, tried.map(|_| ()));
+                if is_over {
+                    return;
+                }
+                self.report.errors += 1;
+            }
+        }
+        self.note(&format!("{failure:?}"), Err("a scenario does not end".to_owned()));
     }
 
     /// False when the scenario ends before that call.
@@ -267,20 +315,47 @@ impl Trial<'_> {
         let mut run = Run::new(disk, witness, self.scenario.durability);
         run.go(self.scenario.steps.as_slice())?;
         run.check_live()?;
-        let calls: u64 = run.disk.calls().values().sum();
-        let is_over = matches!(fault, Fault::Error { at, .. } if at >= calls);
+        let calls = run.disk.calls();
+        let is_over = match fault {
+            Fault::Error { at, .. } => at >= calls.values().sum(),
+            Fault::ErrorOf { call, at, .. } => at >= calls.get(&call).copied().unwrap_or(0),
+            Fault::None | Fault::PowerLoss { .. } => true,
+        };
         let crashes_open = chance.below(2) == 0;
         if !crashes_open {
             run.close();
         }
-        let left = match chance.below(2) {
-            0 => run.disk.copy(),
-            _ => run.disk.after_power_loss(remains(chance)),
+        // What a failed sync has left readable is the question as long as the power stays.
+        let forgets = matches!(fault, Fault::ErrorOf { failure: Failure::IoForgotten, .. });
+        let left = if chance.below(4) < if forgets { 3 } else { 2 } {
+            run.disk.copy()
+        } else {
+            run.disk.after_power_loss(remains(chance))
         };
         run.close();
+        if forgets && chance.below(self.extent.nested_one_in) == 0 {
+            self.lose_power_in_recovery(&left, &run.witness, chance)?;
+        }
         check_left(&left, &run.witness, true)?;
         Ok(!is_over)
     }
+}
+
+fn note(report: &mut ScenarioReport, extent: Extent, how: &str, outcome: Result<(), Flaw>) {
+    if let Err(flaw) = outcome {
+        report.flaw_count += 1;
+        if report.flaws.len() < FLAWS_TOLD_MAX {
+            report.flaws.push(format!("seed {}, {how}: {flaw}", extent.seed));
+        }
+    }
+}
+
+fn chance(extent: Extent, parts: [u64; 4]) -> Chance {
+    let mut seed = extent.seed;
+    for part in parts {
+        seed = Chance::new(seed ^ part).next();
+    }
+    Chance::new(seed)
 }
 
 /// Mostly as the seed says, now and then one of the ends.
@@ -308,7 +383,10 @@ impl fmt::Display for Certificate {
         writeln!(
             formatter,
             "Version {version}, seed {seed}, {outcomes} outcomes for each call and sector size, \
-             one recovery in {nested_one_in} interrupted at each of its calls.\n"
+             one recovery in {nested_one_in} interrupted at each of its calls. Sectors of 4,096 \
+             and of 512 bytes. Each call fails full and broken, and half done where it can be, \
+             once and from then on; each kind of call from each of its calls on; each sync with \
+             its pages forgotten.\n"
         )?;
         writeln!(
             formatter,

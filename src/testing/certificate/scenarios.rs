@@ -19,6 +19,10 @@ pub(super) enum Step {
     Commit(Vec<Change>),
     Sync,
     Checkpoint,
+    /// The thread that syncs at an interval has done so.
+    AwaitTimer,
+    /// The consumer is removed.
+    Forget,
     /// An orderly close, and the graph is opened again.
     Reopen,
     /// A bulk load of these follows into the empty graph.
@@ -132,6 +136,15 @@ fn commits() -> Vec<Scenario> {
         Scenario::new("first open", "a graph is made", Always, vec![]),
         Scenario::new("always", "each commit is waited for", Always, many()),
         Scenario::new("interval", "commits, a sync, commits", INTERVAL, synced()),
+        Scenario::new(
+            "timer",
+            "commits, a sync by the thread behind them, commits",
+            Durability::Interval(Duration::from_micros(200)),
+            with(
+                with(few(), vec![Step::AwaitTimer]),
+                vec![large(), follow("dave", "alice"), Step::AwaitTimer],
+            ),
+        ),
         Scenario::new("never", "commits, a sync, commits", Never, synced()),
         Scenario::new(
             "batch",
@@ -201,6 +214,24 @@ fn care() -> Vec<Scenario> {
                     Step::Checkpoint,
                     Step::Acknowledge,
                     unfollow("dave", "alice"),
+                    Step::Checkpoint,
+                ],
+            ),
+        )
+        .after(Left::Closed, few()),
+        Scenario::new(
+            "consumer removed",
+            "with the segments that were kept for it",
+            Never,
+            with(
+                vec![Step::Consume, follow("dave", "alice"), rotating("alice", "dave")],
+                vec![
+                    rotating("dave", "carol"),
+                    Step::Checkpoint,
+                    unfollow("dave", "alice"),
+                    Step::Checkpoint,
+                    Step::Forget,
+                    Step::Forget,
                     Step::Checkpoint,
                 ],
             ),

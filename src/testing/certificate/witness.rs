@@ -2,21 +2,25 @@
 
 use super::scenarios::{Change, Step};
 use crate::engine::{Durability, FollowGraph, Mutation, Options};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, file_kind};
 use crate::list::{List, Page};
-use crate::testing::disk::Disk;
+use crate::testing::disk::{Call, Disk, Failure, Fault};
 use crate::testing::model::{Model, Refusal};
 use crate::types::{AccountId, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a run says that it did not go as promised.
 pub(super) type Flaw = String;
 
 const CONSUMER: &str = "reader";
 const BACKUP: &str = "copy";
+/// How long the thread that syncs at an interval may take.
+const TIMER_PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is asked for.
+const TIMER_ROUND: Duration = Duration::from_millis(20);
 const LIST_LEN_MAX: usize = 1000;
 /// So few that accounts of the scenarios go in several slices.
 const REMOVAL_SLICE: usize = 2;
@@ -109,17 +113,26 @@ pub(super) struct Run {
     pub(super) witness: Witness,
     graph: Option<FollowGraph>,
     durability: Durability,
+    /// How many calls had failed when this step began.
+    failed_before: usize,
 }
 
 impl Run {
     pub(super) fn new(disk: Disk, witness: Witness, durability: Durability) -> Run {
         // Clocks of their own, so that runs are the same whatever ran before.
         let time = Arc::new(AtomicU32::new(witness.time.load(Ordering::Relaxed)));
-        Run { disk, witness: Witness { time, ..witness }, graph: None, durability }
+        Run {
+            disk,
+            witness: Witness { time, ..witness },
+            graph: None,
+            durability,
+            failed_before: 0,
+        }
     }
 
-    /// Opens the graph and does the steps until the power is lost. An error is a flaw only where
-    /// nothing was wrong with the disk.
+    /// Opens the graph and does the steps until the power is lost. An error is a flaw where no call
+    /// of that step failed, unless the handle has latched. A graph that could not be opened is
+    /// opened again at the next step.
     pub(super) fn go(&mut self, steps: &[Step]) -> std::result::Result<(), Flaw> {
         self.open()?;
         for step in steps {
@@ -147,6 +160,7 @@ impl Run {
     }
 
     fn open(&mut self) -> std::result::Result<(), Flaw> {
+        self.failed_before = self.disk.failed_calls().len();
         match self.disk.open(self.witness.options(self.durability)) {
             Ok(graph) => {
                 let state = self.witness.find(&graph)?;
@@ -181,28 +195,90 @@ impl Run {
         }
     }
 
-    fn excuse(&self, error: &crate::error::Error) -> std::result::Result<(), Flaw> {
-        if self.disk.fault_happened() { Ok(()) } else { Err(format!("an error: {error}")) }
+    /// Whether an error is one that was promised: that of a call that failed in this step, or of a
+    /// handle that latched. Nothing but a failed sync of the log, or a name or an image that may or
+    /// may not be there, latches one.
+    fn excuse(&self, error: &Error) -> std::result::Result<(), Flaw> {
+        if !self.disk.has_power() {
+            return Ok(());
+        }
+        let failed = self.disk.failed_calls();
+        let kind = error.kind();
+        let is_promised = if kind == ErrorKind::Latched {
+            let latches =
+                |call: &Call| matches!(call, Call::LogSync | Call::SyncDirectory | Call::Read);
+            failed.iter().any(latches)
+        } else {
+            failed.len() > self.failed_before && may_be_told(self.disk.fault(), kind)
+        };
+        if is_promised { Ok(()) } else { Err(format!("an error after {failed:?}: {error}")) }
     }
 
     fn step(&mut self, step: &Step) -> std::result::Result<(), Flaw> {
         if let Step::Reopen = step {
             self.close();
-            return if self.disk.has_power() { self.open() } else { Ok(()) };
         }
+        if self.graph.is_none() && self.disk.has_power() {
+            self.open()?;
+        }
+        self.failed_before = self.disk.failed_calls().len();
         let Some(graph) = self.graph.take() else { return Ok(()) };
         let done = match step {
             Step::Commit(changes) => self.commit(&graph, changes),
             Step::Load(edges) => self.load(&graph, edges),
             Step::Sync => self.made_durable(graph.sync()),
+            Step::AwaitTimer => self.await_timer(&graph),
             Step::Checkpoint => self.made_durable(graph.checkpoint().map(drop)),
             Step::Backup => self.back_up(&graph),
             Step::Consume => self.consume(&graph),
             Step::Acknowledge => self.acknowledge(&graph),
+            Step::Forget => self.forget(&graph),
             Step::Reopen => Ok(()),
         };
+        let is_tried = self.disk.has_power() && !self.disk.failed_calls().is_empty();
+        let live = if is_tried { same(&graph, self.witness.last()) } else { Ok(()) };
         self.graph = Some(graph);
-        done
+        done?;
+        live.map_err(|flaw| format!("reads after an error: {flaw}"))
+    }
+
+    /// Waits until the thread behind `Durability::Interval` has synced what was committed.
+    fn await_timer(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        let (begin, last) = (Instant::now(), graph.stats().sequence);
+        let mut changes = match graph.changes(last.saturating_sub(1)) {
+            Ok(changes) => changes,
+            Err(error) => return self.excuse(&error),
+        };
+        loop {
+            // What is handed out is on disk.
+            let handed_out = changes.next(TIMER_ROUND);
+            if !self.disk.has_power() {
+                return Ok(());
+            }
+            match handed_out {
+                Ok(Some(_)) => {
+                    self.witness.all_is_durable();
+                    return Ok(());
+                }
+                Ok(None) if graph.stats().latched.is_some() => {
+                    return self.excuse(&Error::bare(ErrorKind::Latched));
+                }
+                Ok(None) if last == 0 => return Ok(()),
+                Ok(None) if begin.elapsed() < TIMER_PATIENCE => {}
+                Ok(None) => return Err("the timer does not sync".to_owned()),
+                // The log cannot be read to see it.
+                Err(error) => return self.excuse(&error),
+            }
+        }
+    }
+
+    fn forget(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+        let outcome = graph.remove_consumer(CONSUMER);
+        self.witness.acknowledged = None;
+        if outcome.is_ok() && self.disk.has_power() {
+            self.witness.consumed = None;
+        }
+        outcome.map(drop).or_else(|error| self.excuse(&error))
     }
 
     fn made_durable(&mut self, outcome: Result<()>) -> std::result::Result<(), Flaw> {
@@ -325,8 +401,28 @@ impl Run {
                 }
                 Ok(())
             }
-            Err(error) => self.excuse(&error),
+            Err(error) => {
+                if self.witness.acknowledged.is_none() {
+                    // One that was not there was to begin behind the last commit.
+                    self.witness.consumed = Some(graph.stats().sequence);
+                }
+                self.excuse(&error)
+            }
         }
+    }
+}
+
+/// What an operation may say of a call that failed so.
+fn may_be_told(fault: Fault, kind: ErrorKind) -> bool {
+    match fault {
+        Fault::Error { failure, .. } | Fault::ErrorOf { failure, .. } => match failure {
+            Failure::NoSpace => kind == ErrorKind::DiskFull,
+            Failure::Io | Failure::IoForgotten => kind == ErrorKind::Io,
+            Failure::Short => {
+                matches!(kind, ErrorKind::DiskFull | ErrorKind::Io | ErrorKind::Corrupt)
+            }
+        },
+        Fault::None | Fault::PowerLoss { .. } => false,
     }
 }
 
@@ -341,6 +437,7 @@ pub(super) fn check_left(
     let graph = reopened(disk, &witness)?;
     witness.find(&graph)?;
     check_consumer(&graph, &witness)?;
+    check_changes(&graph)?;
     graph.verify().map_err(|error| format!("verify: {error}"))?;
     graph.finish_removals().map_err(|error| format!("cannot finish a removal: {error}"))?;
     let state = witness.find(&graph)?;
@@ -350,6 +447,9 @@ pub(super) fn check_left(
     let cut = disk.after_power_loss(crate::testing::disk::Remains::Nothing);
     let graph_again = reopened(&cut, &witness)?;
     same(&graph_again, witness.last()).map_err(|flaw| format!("shown and then lost: {flaw}"))?;
+    if graph_again.stats().recovery.cut_frames > 0 {
+        return Err("what was cut is there again".to_owned());
+    }
     if !goes_on {
         return Ok(());
     }
@@ -389,6 +489,21 @@ fn check_consumer(graph: &FollowGraph, witness: &Witness) -> std::result::Result
         sequence = commit.sequence;
     }
     Ok(())
+}
+
+/// What is left of the log has no gap.
+fn check_changes(graph: &FollowGraph) -> std::result::Result<(), Flaw> {
+    let failed = |error| format!("the changes cannot be read: {error}");
+    let mut changes = graph.changes(graph.oldest_position()).map_err(failed)?;
+    loop {
+        match changes.next(Duration::ZERO) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            // A bulk load is in no log.
+            Err(error) if error.kind() == ErrorKind::PositionLost => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 fn check_backup(disk: &Disk, witness: &Witness) -> std::result::Result<(), Flaw> {
