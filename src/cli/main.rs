@@ -124,7 +124,7 @@ impl Cli {
     }
 
     /// Opens a graph to ask it something: beside a server that has it open, and where this process
-    /// may not write. What a crash left behind the last commit stays for the next writer to cut off.
+    /// may not write. What a crash left behind the last commit stays for the next writer to cut.
     fn graph_to_read(&self) -> Result<FollowGraph, Failure> {
         let db = self.db()?;
         let graph = FollowGraph::open_read_only(&db).map_err(|error| Failure::open(&db, error))?;

@@ -37,6 +37,7 @@ use crate::storage::Storage;
 use crate::store::{Opened, Store, Watched};
 use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
+use crate::workers::processor_count;
 use background::Background;
 use consumers::Consumers;
 use feed::Feed;
@@ -51,9 +52,9 @@ use std::sync::atomic::AtomicBool;
 /// A follow graph, open for reading and writing, or for reading what another process writes.
 ///
 /// Share it between threads in an [`Arc`]: every method takes `&self`. One process at a time has a
-/// directory open to write; any number of others
-/// [read what it writes](FollowGraph::open_read_only). Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it,
-/// and waits until everything committed is on disk.
+/// directory open to write; any number of others [read](FollowGraph::open_read_only) what it
+/// writes. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it, and waits
+/// until everything committed is on disk.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
@@ -193,7 +194,8 @@ impl FollowGraph {
 
     /// Opens a graph to read what another process writes.
     fn start_reading(directory: &Path, options: Options) -> Result<FollowGraph> {
-        let Watched { directory: storage, graph, tail, recovery } = Watched::open(directory)?;
+        let Watched { directory: storage, graph, tail, recovery } =
+            Watched::open(directory, processor_count)?;
         let (position, header) = (graph.position(), graph.image().header);
         let image_sequence = header.position.sequence;
         let segments = tail.segments().to_vec();

@@ -5,12 +5,12 @@
 //! log (`verify`, `backup`) finds the same order of things here. A checkpoint is an image that
 //! somebody else wrote: it is opened privately and changes places with the live graph.
 //!
-//! **What is read began to be true, at the latest, [`LOOK_INTERVAL`] before the read began.** A read
-//! that comes later than that after the last look at the log looks again, and applies what is there.
-//! A thread looks now and then too, so that a handle nobody asks does not fall far behind.
+//! **A read sees every commit that returned [`LOOK_INTERVAL`] before it began.** One that comes
+//! later than that after the last look at the log looks again, and applies what is there. A thread
+//! looks now and then too, so that a handle nobody asks does not fall far behind.
 //!
-//! **A handle never goes back and never mixes.** Where the log cannot be followed any more, the graph
-//! is opened anew; where that gives an earlier state or another graph, reads are refused.
+//! **A handle never goes back and never mixes.** Where the log cannot be followed any more, the
+//! graph is opened anew; where that gives an earlier state or another graph, reads are refused.
 //!
 //! Lock order: the lock of the place in the log comes before the commit lock, and whoever holds it
 //! only tries for the checkpoint lock.
@@ -18,9 +18,10 @@
 use super::{FollowGraph, Shared};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::storage::{LogSync, ReadOnlyDirectory};
+use crate::storage::{LogSync, ReadOnlyDirectory, give_back_freed_memory};
 use crate::store::{Seen, Store, Tail, Watched, newest};
-use parking_lot::{Mutex, MutexGuard, RwLockReadGuard};
+use crate::workers::processor_count;
+use parking_lot::{Mutex, RwLockReadGuard};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,6 +57,8 @@ struct Place {
     tail: Tail,
     /// How many times in a row the thread found the log to end here in a way it should not.
     doubts: u32,
+    /// The position behind which opening anew found the log to end so indeed.
+    accepted: Option<u64>,
 }
 
 /// The log of another process: there is nothing to sync.
@@ -72,7 +75,7 @@ impl Reader {
         Reader {
             path: path.to_owned(),
             directory,
-            place: Mutex::new(Place { tail, doubts: 0 }),
+            place: Mutex::new(Place { tail, doubts: 0, accepted: None }),
             started: Instant::now(),
             looked_at: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -183,7 +186,7 @@ impl Shared {
             let seen = place.tail.look()?;
             // The follows of a bulk load are in its image alone, and the log goes on behind that.
             let is_empty = self.state.read().accounts().len() == 0;
-            if is_empty && self.newer_image(reader)?.is_some() || seen == Seen::Lost {
+            if seen == Seen::Lost || (is_empty && self.is_superseded(reader)?) {
                 let position = place.tail.position();
                 self.reopen(reader, place)?;
                 if place.tail.position() == position {
@@ -203,17 +206,20 @@ impl Shared {
                 self.reopen(reader, place)?;
                 continue;
             }
-            place.doubts = 0;
             commit.sequence = place.tail.position();
             commit.store.watch(place.tail.segments());
             self.sync.watched(commit.store.log_end(commit.sequence), place.tail.durable_sequence());
         }
     }
 
-    /// The newest image, where it is newer than the one the live graph rests on.
-    fn newer_image(&self, reader: &Reader) -> Result<Option<u64>> {
-        let current = self.state.read().image().header.position.sequence;
-        Ok(newest(&reader.directory)?.0.filter(|&newest| newest > current))
+    /// The sequence number of the image below the live graph.
+    fn image_sequence(&self) -> u64 {
+        self.state.read().image().header.position.sequence
+    }
+
+    /// Whether there is a newer image than the one below the live graph.
+    fn is_superseded(&self, reader: &Reader) -> Result<bool> {
+        Ok(newest(&reader.directory)?.0.is_some_and(|newest| newest > self.image_sequence()))
     }
 
     /// Opens the graph anew in the place of the live one. While somebody recovers a graph of the
@@ -222,7 +228,7 @@ impl Shared {
         let Some(_alone) = self.checkpoint.try_lock() else {
             return reader.failure().map_or(Ok(()), Err);
         };
-        let opened = Watched::open(&reader.path)?;
+        let opened = Watched::open(&reader.path, processor_count)?;
         self.replace(reader, place, opened)
     }
 
@@ -249,7 +255,7 @@ impl Shared {
         self.sync.watched(commit.store.log_end(now), tail.durable_sequence());
         reader.directory.hold_as(&directory);
         tail.rest_on(reader.directory.clone());
-        *place = Place { tail, doubts: 0 };
+        *place = Place { tail, doubts: 0, accepted: None };
         {
             let mut live = self.state.write();
             std::mem::swap(&mut *live, &mut graph);
@@ -277,26 +283,29 @@ impl Shared {
             let now = reader.now();
             (self.look_again(reader, &mut place, now), place.tail.position())
         };
-        let Some(seen) = seen else { return };
-        let adopted = self.newer_image(reader).and_then(|newer| match newer {
-            Some(_) => self.adopt_newer_image(reader),
-            None => Ok(()),
-        });
-        // The next look comes to the same, or it was nothing.
-        let Ok(()) = adopted else { return };
-        let Ok((_, newest_segment)) = newest(&reader.directory) else { return };
-        let mut place = reader.place.lock();
-        if place.tail.position() != position {
+        // What fails here fails in the next look too, or it was nothing.
+        let (Some(seen), Ok((newest_image, newest_segment))) = (seen, newest(&reader.directory))
+        else {
             return;
+        };
+        if newest_image.is_some_and(|newest| newest > self.image_sequence()) {
+            let _ = self.adopt_newer_image(reader);
         }
+        let mut place = reader.place.lock();
         // A frame that stays half written, or a later segment and no frame before it: a writer
         // that was killed, or damage.
         let is_behind = newest_segment.is_some_and(|first| first > position + 1);
-        place.doubts = if seen == Seen::Nothing && !is_behind { 0 } else { place.doubts + 1 };
-        if place.doubts >= DOUBTS_MAX {
+        let is_doubtful = seen == Seen::Unfinished || is_behind;
+        let is_known = place.accepted == Some(position);
+        if place.tail.position() != position || !is_doubtful || is_known {
             place.doubts = 0;
-            if let Err(error) = self.reopen(reader, &mut place) {
-                reader.fail(error);
+            return;
+        }
+        place.doubts += 1;
+        if place.doubts >= DOUBTS_MAX {
+            match self.reopen(reader, &mut place) {
+                Ok(()) => place.accepted = Some(position),
+                Err(error) => reader.fail(error),
             }
         }
     }
@@ -304,12 +313,15 @@ impl Shared {
     /// Goes over to a newer image: opened and caught up apart, while the live graph answers.
     fn adopt_newer_image(&self, reader: &Reader) -> Result<()> {
         let Some(_alone) = self.checkpoint.try_lock() else { return Ok(()) };
-        let mut opened = Watched::open(&reader.path)?;
-        let mut place: MutexGuard<'_, Place> = reader.place.lock();
+        let mut opened = Watched::open(&reader.path, || 1)?;
+        let mut place = reader.place.lock();
         while opened.tail.position() < place.tail.position() && opened.tail.look()? == Seen::Frames
         {
             opened.tail.apply(&mut opened.graph)?;
         }
-        self.replace(reader, &mut place, opened)
+        self.replace(reader, &mut place, opened)?;
+        drop(place);
+        give_back_freed_memory();
+        Ok(())
     }
 }

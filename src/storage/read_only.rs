@@ -3,8 +3,8 @@
 //!
 //! Another process writes here meanwhile. Files go, so those that a reader rests on are held open
 //! and found by their names as if they were still there. And the segment that is written to is cut
-//! and extended again, so **its end is copied, never mapped**: to touch a mapped byte behind the end
-//! of a file ends the process.
+//! and extended again, so **its end is copied, never mapped**: to touch a mapped byte behind the
+//! end of a file ends the process.
 
 use super::{Bytes, LogFile, OutputFile, PrivateBytes, Storage};
 use super::{map_file, map_file_privately, written_bytes};

@@ -19,7 +19,6 @@ use crate::log::{
 use crate::recovery::{LogPlace, SegmentView, check_segment, replay};
 use crate::storage::{HeldFile, ReadOnlyDirectory, Storage};
 use crate::types::Recovery;
-use crate::workers::processor_count;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +27,10 @@ use std::time::Duration;
 const ATTEMPTS_MAX: usize = 100;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(2);
 
-/// So much is copied, and applied while readers of the graph wait. One frame may be larger.
-const COPY_BYTES: u64 = 64 * 1024;
+/// So much is copied, and applied while readers of the graph wait: little where little comes. One
+/// frame may be larger.
+const COPY_BYTES_MIN: u64 = 4 * 1024;
+const COPY_BYTES_MAX: u64 = 64 * 1024;
 
 /// A graph opened to be read, and the place behind its last frame.
 pub(crate) struct Watched {
@@ -42,15 +43,16 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Opens the newest image and replays the log behind it, up to its last whole frame.
+    /// Opens the newest image and replays the log behind it, up to its last whole frame, with as
+    /// many threads as it is given.
     ///
     /// Files go while this looks for them, and a copy of a log that is being written can show half
     /// a frame, or a later one without an earlier. So an error counts, and so does a log that ends
     /// in something else than a frame, only if the next attempt meets the same at the same place.
-    pub(crate) fn open(directory: &Path) -> Result<Watched> {
+    pub(crate) fn open(directory: &Path, thread_count: fn() -> usize) -> Result<Watched> {
         let mut last_found = None;
         for attempts_left in (0..ATTEMPTS_MAX).rev() {
-            let outcome = Watched::attempt(directory);
+            let outcome = Watched::attempt(directory, thread_count);
             let found = match &outcome {
                 Ok(watched) if watched.recovery.cut_frames == 0 => return outcome,
                 Ok(watched) => format!("{} {:?}", watched.tail.position(), watched.recovery),
@@ -65,7 +67,7 @@ impl Watched {
         unreachable!("the last attempt returned")
     }
 
-    fn attempt(path: &Path) -> Result<Watched> {
+    fn attempt(path: &Path, thread_count: fn() -> usize) -> Result<Watched> {
         let directory = Arc::new(ReadOnlyDirectory::open(path)?);
         let listing = list(directory.as_ref())?;
         let Some(&image_sequence) = listing.images.last() else {
@@ -87,8 +89,7 @@ impl Watched {
             return Err(Error::corrupt("a bulk load came between").at_path(path));
         }
         let start = LogPlace::first(directory.as_ref(), &graph, &views)?;
-        let (end, recovery) =
-            replay(directory.as_ref(), &mut graph, &views, start, processor_count)?;
+        let (end, recovery) = replay(directory.as_ref(), &mut graph, &views, start, thread_count)?;
         let file = files[end.segment].1.clone();
         let tail = Tail::new(directory.clone(), file, &views, end);
         Ok(Watched { directory, graph, tail, recovery })
@@ -180,6 +181,8 @@ pub(crate) struct Tail {
     witness: Option<Witness>,
     durable_sequence: u64,
     copied: Vec<u8>,
+    /// How much is copied next.
+    copy_bytes: u64,
 }
 
 impl Tail {
@@ -205,6 +208,7 @@ impl Tail {
             witness,
             durable_sequence: if end.closed { end.sequence - 1 } else { header.durable_sequence },
             copied: Vec::new(),
+            copy_bytes: COPY_BYTES_MIN,
         }
     }
 
@@ -259,7 +263,7 @@ impl Tail {
             if frame_bytes > room_bytes {
                 return Ok(Seen::Unfinished);
             }
-            let wanted_bytes = frame_bytes.max(COPY_BYTES).min(room_bytes);
+            let wanted_bytes = frame_bytes.max(self.copy_bytes).min(room_bytes);
             self.copied.resize(wanted_bytes as usize, 0);
             let copied_bytes = self.file.read_at(offset_bytes, &mut self.copied)?;
             self.copied.truncate(copied_bytes);
@@ -329,6 +333,8 @@ impl Tail {
             offset_bytes += frame.frame_bytes;
         }
         let applied = applied.and_then(|()| replay.finish());
+        let is_full = 2 * offset_bytes > copied.len() as u64;
+        self.copy_bytes = if is_full { COPY_BYTES_MAX } else { COPY_BYTES_MIN };
         self.copied = copied;
         let name = log_file_name(self.place().first_sequence);
         applied.map_err(|(error, _)| error.at_path(&self.directory.path(&name)))
