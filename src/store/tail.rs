@@ -8,7 +8,7 @@
 //!
 //! `docs/recovery.md` has the argument.
 
-use super::{SegmentExtent, list, segments_behind};
+use super::{Listing, SegmentExtent, list, segments_behind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{image_file_name, log_file_name, read_u32};
 use crate::graph::{Graph, Replay};
@@ -70,6 +70,15 @@ impl Watched {
     fn attempt(path: &Path, thread_count: fn() -> usize) -> Result<Watched> {
         let directory = Arc::new(ReadOnlyDirectory::open(path)?);
         let listing = list(directory.as_ref())?;
+        Watched::open_listed(directory, &listing, thread_count)
+    }
+
+    /// Opens what was in the directory a moment ago. What has changed since is an error.
+    fn open_listed(
+        directory: Arc<ReadOnlyDirectory>,
+        listing: &Listing,
+        thread_count: fn() -> usize,
+    ) -> Result<Watched> {
         let Some(&image_sequence) = listing.images.last() else {
             return Err(without_image(&directory, &listing.segments));
         };
@@ -86,7 +95,8 @@ impl Watched {
         let views = view(&directory, &files, graph_id)?;
         if graph.accounts().len() == 0 && newest(&directory)?.0 != Some(image_sequence) {
             // The log behind the empty image goes on as if the load had been in it.
-            return Err(Error::corrupt("a bulk load came between").at_path(path));
+            let error = Error::corrupt("a bulk load came between");
+            return Err(error.at_path(&directory.path("")));
         }
         let start = LogPlace::first(directory.as_ref(), &graph, &views)?;
         let (end, recovery) = replay(directory.as_ref(), &mut graph, &views, start, thread_count)?;
@@ -347,5 +357,52 @@ fn extent_of(header: &SegmentHeader) -> SegmentExtent {
         previous_frame_count: header.previous_frame_count,
         used_bytes: header.segment_bytes,
         allocated_bytes: header.segment_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{FollowGraph, Mutation};
+
+    /// Lists a directory, lets the writer do something, and opens what was listed.
+    fn open_after(
+        directory: &Path,
+        change: impl FnOnce(&FollowGraph),
+        graph: &FollowGraph,
+    ) -> Result<Watched> {
+        let opened = Arc::new(ReadOnlyDirectory::open(directory).expect("it is there"));
+        let listing = list(opened.as_ref()).expect("it can be read");
+        change(graph);
+        Watched::open_listed(opened, &listing, || 1)
+    }
+
+    #[test]
+    fn what_happens_between_listing_and_opening_is_an_error_or_makes_no_difference() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let graph = FollowGraph::open(directory.path()).expect("the disk works");
+        let load = |graph: &FollowGraph| {
+            let mut load = graph.bulk_load(1 << 20).expect("it is empty");
+            load.add("fan", "star", None).expect("good names");
+            load.finish(&mut |_, _| {}).expect("the disk works");
+            // This fits the empty graph as well.
+            graph.add_account("late").expect("the disk works");
+        };
+        assert!(open_after(directory.path(), load, &graph).is_err(), "a load was passed over");
+        let follow = |graph: &FollowGraph| {
+            let batch = [Mutation::add_account("one"), Mutation::follow("one", "star")];
+            graph.apply(&batch).expect("the disk works");
+        };
+        let watched = open_after(directory.path(), follow, &graph).expect("nothing went");
+        assert_eq!(watched.tail.position(), graph.stats().sequence);
+        let checkpoints = |graph: &FollowGraph| {
+            for name in ["two", "three", "four"] {
+                graph.add_account(name).expect("the disk works");
+                graph.checkpoint().expect("the disk works");
+            }
+        };
+        assert!(open_after(directory.path(), checkpoints, &graph).is_err(), "the files went");
+        let watched = Watched::open(directory.path(), || 1).expect("it is there");
+        assert_eq!(watched.tail.position(), graph.stats().sequence);
     }
 }

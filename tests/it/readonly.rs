@@ -484,6 +484,47 @@ fn a_graph_is_followed_through_orderly_closes_without_a_touch_behind_the_end_of_
     assert_eq!(stats.sequence, stats.durable_sequence, "a closed log says that it is on disk");
 }
 
+/// The place that a reader looks at next is then on a page that the file no longer has: touched
+/// through a mapping, it ends the process.
+#[test]
+fn a_log_that_is_cut_at_the_end_of_a_page_is_read_to_its_end_and_followed_from_there() {
+    const PAGE_BYTES: u64 = 4096;
+    const CLOSING_FRAME_BYTES: u64 = 40;
+    let dir = quick_dir();
+    drop(writer(dir.path()));
+    let other = reader(dir.path());
+    let mut names = Vec::new();
+    for round in 0..4_u64 {
+        let graph = writer(dir.path());
+        let mut add = |name_bytes: u64| {
+            let name = format!("{:0>1$}", names.len(), name_bytes as usize);
+            graph.add_account(&name).unwrap();
+            names.push(name);
+        };
+        add(20);
+        // A frame has 37 bytes beside the name, and its length is a multiple of 8.
+        loop {
+            let end = 64 + graph.stats().log_bytes + CLOSING_FRAME_BYTES;
+            let left = PAGE_BYTES + PAGE_BYTES - end % PAGE_BYTES;
+            let left = if left > PAGE_BYTES + 80 { left - PAGE_BYTES } else { left };
+            if left > 280 {
+                add(160);
+                continue;
+            }
+            add(left - 37);
+            break;
+        }
+        drop(graph);
+        let log_bytes = fs::metadata(last_segment(dir.path())).unwrap().len();
+        assert_eq!(log_bytes % PAGE_BYTES, 0, "the log ends inside a page in round {round}");
+        for _ in 0..3 {
+            a_moment();
+            assert_eq!(other.stats().account_count, names.len() as u64);
+            assert_eq!(reader(dir.path()).stats().account_count, names.len() as u64);
+        }
+    }
+}
+
 #[test]
 fn a_graph_is_opened_to_be_read_at_any_moment_of_a_writer() {
     let dir = quick_dir();
@@ -511,7 +552,8 @@ fn a_graph_is_opened_to_be_read_at_any_moment_of_a_writer() {
             for step in 0..300 {
                 number += 1;
                 graph.follow(&format!("fan{number}"), "star").unwrap();
-                if step % 100 == 30 {
+                // In the end files go as fast as they can.
+                if step > 270 {
                     graph.checkpoint().unwrap();
                 }
             }
@@ -521,6 +563,32 @@ fn a_graph_is_opened_to_be_read_at_any_moment_of_a_writer() {
         println!("opened {opened} times beside {number} commits");
         assert!(opened > 20, "opened only {opened} times");
     });
+}
+
+#[test]
+fn no_opening_misses_a_bulk_load_below_what_came_behind_it() {
+    let dir = quick_dir();
+    for round in 0..60 {
+        let place = dir.path().join(round.to_string());
+        let graph = writer(&place);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let opening = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let other = reader(&place);
+                    // An account behind the load would fit the empty graph as well.
+                    let counts = other.batch_counts(&["late", "star"]);
+                    assert!(counts[0].is_err() || counts[1].is_ok(), "round {round}: {counts:?}");
+                }
+            });
+            let mut load = graph.bulk_load(1 << 20).unwrap();
+            load.add("fan", "star", None).unwrap();
+            load.finish(&mut |_, _| {}).unwrap();
+            graph.add_account("late").unwrap();
+            is_over.store(true, Ordering::Relaxed);
+            opening.join().unwrap();
+        });
+    }
 }
 
 #[test]
@@ -650,6 +718,49 @@ fn a_torn_end_is_passed_over_and_damage_is_an_error_as_for_a_writer() {
     assert_eq!((refused.path(), refused.offset_bytes()), (Some(log.as_path()), Some(64)));
     let as_writer = FollowGraph::open(dir.path()).map(|_| ()).unwrap_err();
     assert_eq!(as_writer.to_string(), refused.to_string());
+}
+
+/// What comes to lie behind the place of a reader, and cannot be.
+#[test]
+fn a_log_that_goes_on_behind_a_damaged_frame_is_an_error_and_not_the_end() {
+    let dir = quick_dir();
+    let (from, to) = (dir.path().join("whole"), dir.path().join("growing"));
+    let graph = writer(&from);
+    graph.follow("zero", "star").unwrap();
+    let before = bytes_of(&from);
+    let start = graph.stats().log_bytes as usize + 64;
+    graph.follow("one", "star").unwrap();
+    let end = graph.stats().log_bytes as usize + 64;
+    graph.sync().unwrap();
+    graph.follow("two", "star").unwrap();
+    let log = last_segment(&from);
+    graph.checkpoint().unwrap();
+    graph.follow("three", "star").unwrap();
+    let (whole, next) = (fs::read(&log).unwrap(), last_segment(&from));
+    let name = |path: &Path| to.join(path.file_name().unwrap());
+    for has_next_segment in [false, true] {
+        lay_out(&to, &before);
+        let other = reader(&to);
+        assert_eq!(other.counts("star").unwrap().followers, 1);
+        let mut damaged = whole.clone();
+        if has_next_segment {
+            damaged[start..end].fill(0);
+        } else {
+            damaged[start + 40] ^= 1;
+        }
+        let file = File::options().write(true).open(name(&log)).unwrap();
+        file.write_all_at(&damaged, 0).unwrap();
+        if has_next_segment {
+            fs::copy(&next, name(&next)).unwrap();
+        }
+        eventually("the damage is seen", || {
+            other.counts("star").is_err_and(|error| error.kind() == ErrorKind::Corrupt)
+        });
+        // Put right, it goes on.
+        file.write_all_at(&whole, 0).unwrap();
+        let all = if has_next_segment { 4 } else { 3 };
+        eventually("all is read", || other.counts("star").is_ok_and(|it| it.followers == all));
+    }
 }
 
 /// Asks until the answer is as wanted, for as long as the thread in the background may take.
