@@ -8,7 +8,7 @@
 //!
 //! `docs/recovery.md` has the argument.
 
-use super::{Listing, SegmentExtent, list, segments_behind};
+use super::{SegmentExtent, list, segments_behind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{image_file_name, log_file_name, read_u32};
 use crate::graph::{Graph, Replay};
@@ -68,31 +68,40 @@ impl Watched {
     }
 
     fn attempt(path: &Path, thread_count: fn() -> usize) -> Result<Watched> {
+        HeldGraph::find(path)?.open(thread_count)
+    }
+}
+
+/// The files of a graph, found in its directory and held open.
+struct HeldGraph {
+    directory: Arc<ReadOnlyDirectory>,
+    image_sequence: u64,
+    /// The segments from the image on, by their first sequence numbers.
+    segments: Vec<(u64, Arc<HeldFile>)>,
+}
+
+impl HeldGraph {
+    fn find(path: &Path) -> Result<HeldGraph> {
         let directory = Arc::new(ReadOnlyDirectory::open(path)?);
         let listing = list(directory.as_ref())?;
-        Watched::open_listed(directory, &listing, thread_count)
-    }
-
-    /// Opens what was in the directory a moment ago. What has changed since is an error.
-    fn open_listed(
-        directory: Arc<ReadOnlyDirectory>,
-        listing: &Listing,
-        thread_count: fn() -> usize,
-    ) -> Result<Watched> {
         let Some(&image_sequence) = listing.images.last() else {
             return Err(without_image(&directory, &listing.segments));
         };
         hold(&directory, &image_file_name(image_sequence))?;
+        let kept = segments_behind(&listing.segments, image_sequence);
+        let mut segments = Vec::new();
+        for &first_sequence in &listing.segments[kept..] {
+            segments.push((first_sequence, hold(&directory, &log_file_name(first_sequence))?));
+        }
+        Ok(HeldGraph { directory, image_sequence, segments })
+    }
+
+    fn open(self, thread_count: fn() -> usize) -> Result<Watched> {
+        let HeldGraph { directory, image_sequence, segments } = self;
         let image = Image::open(directory.as_ref(), image_sequence)?;
         let graph_id = image.header.identity.graph_id;
         let mut graph = Graph::open(directory.as_ref(), image)?;
-
-        let kept = segments_behind(&listing.segments, image_sequence);
-        let mut files = Vec::new();
-        for &first_sequence in &listing.segments[kept..] {
-            files.push((first_sequence, hold(&directory, &log_file_name(first_sequence))?));
-        }
-        let views = view(&directory, &files, graph_id)?;
+        let views = view(&directory, &segments, graph_id)?;
         if graph.accounts().len() == 0 && newest(&directory)?.0 != Some(image_sequence) {
             // The log behind the empty image goes on as if the load had been in it.
             let error = Error::corrupt("a bulk load came between");
@@ -100,7 +109,7 @@ impl Watched {
         }
         let start = LogPlace::first(directory.as_ref(), &graph, &views)?;
         let (end, recovery) = replay(directory.as_ref(), &mut graph, &views, start, thread_count)?;
-        let file = files[end.segment].1.clone();
+        let file = segments[end.segment].1.clone();
         let tail = Tail::new(directory.clone(), file, &views, end);
         Ok(Watched { directory, graph, tail, recovery })
     }
@@ -365,44 +374,41 @@ mod tests {
     use super::*;
     use crate::engine::{FollowGraph, Mutation};
 
-    /// Lists a directory, lets the writer do something, and opens what was listed.
-    fn open_after(
-        directory: &Path,
-        change: impl FnOnce(&FollowGraph),
-        graph: &FollowGraph,
-    ) -> Result<Watched> {
-        let opened = Arc::new(ReadOnlyDirectory::open(directory).expect("it is there"));
-        let listing = list(opened.as_ref()).expect("it can be read");
-        change(graph);
-        Watched::open_listed(opened, &listing, || 1)
+    fn find(directory: &Path) -> HeldGraph {
+        HeldGraph::find(directory).expect("there is a graph")
     }
 
     #[test]
-    fn what_happens_between_listing_and_opening_is_an_error_or_makes_no_difference() {
+    fn what_happens_between_finding_and_opening_makes_no_difference_or_is_an_error() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let graph = FollowGraph::open(directory.path()).expect("the disk works");
-        let load = |graph: &FollowGraph| {
-            let mut load = graph.bulk_load(1 << 20).expect("it is empty");
-            load.add("fan", "star", None).expect("good names");
-            load.finish(&mut |_, _| {}).expect("the disk works");
-            // This fits the empty graph as well.
-            graph.add_account("late").expect("the disk works");
-        };
-        assert!(open_after(directory.path(), load, &graph).is_err(), "a load was passed over");
-        let follow = |graph: &FollowGraph| {
-            let batch = [Mutation::add_account("one"), Mutation::follow("one", "star")];
-            graph.apply(&batch).expect("the disk works");
-        };
-        let watched = open_after(directory.path(), follow, &graph).expect("nothing went");
+        let path = directory.path();
+        let graph = FollowGraph::open(path).expect("the disk works");
+        let mut load = graph.bulk_load(1 << 20).expect("it is empty");
+        load.add("fan", "star", None).expect("good names");
+        let mut held = None;
+        load.finish(&mut |_, _| held = Some(find(path))).expect("the disk works");
+        // A commit without ids fits the empty graph as well.
+        graph.apply_from_source(7, &[]).expect("the disk works");
+        let held = held.expect("a load tells how far it is, behind its frame");
+        assert_eq!((held.image_sequence, held.segments.len()), (0, 2));
+        assert!(held.open(|| 1).is_err(), "a load was passed over");
+
+        let held = find(path);
+        let batch = [Mutation::add_account("one"), Mutation::follow("one", "star")];
+        graph.apply(&batch).expect("the disk works");
+        let watched = held.open(|| 1).expect("what was held is there");
         assert_eq!(watched.tail.position(), graph.stats().sequence);
-        let checkpoints = |graph: &FollowGraph| {
-            for name in ["two", "three", "four"] {
-                graph.add_account(name).expect("the disk works");
-                graph.checkpoint().expect("the disk works");
-            }
-        };
-        assert!(open_after(directory.path(), checkpoints, &graph).is_err(), "the files went");
-        let watched = Watched::open(directory.path(), || 1).expect("it is there");
+
+        let held = find(path);
+        for name in ["two", "three", "four"] {
+            graph.add_account(name).expect("the disk works");
+            graph.checkpoint().expect("the disk works");
+        }
+        let mut watched = held.open(|| 1).expect("what was held is there, though its names went");
+        assert_eq!(watched.graph.accounts().len(), 4);
+        assert_eq!(watched.tail.look().expect("it can be read"), Seen::Lost);
+        let watched = Watched::open(path, || 1).expect("there is a graph");
         assert_eq!(watched.tail.position(), graph.stats().sequence);
+        assert_eq!(watched.graph.accounts().len(), 6);
     }
 }
