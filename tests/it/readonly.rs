@@ -138,7 +138,7 @@ impl Acknowledged {
 /// Nanoseconds of a clock that all processes share.
 fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// The step a graph is at and the counts of the peers, at one moment.
@@ -416,15 +416,16 @@ fn where_there_is_no_graph_a_reader_says_so_and_makes_none() {
     assert_eq!(reader(&empty).stats().account_count, 0);
 }
 
-/// Every file with its content and times, and those of the directory.
-fn traces(dir: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Vec<(PathBuf, u64, i64, i64, i64, i64)>) {
+/// Every file with its content, and when it and the directory were changed.
+fn traces(dir: &Path) -> (BTreeMap<PathBuf, Vec<u8>>, Vec<String>) {
     let of = |path: PathBuf| {
         let found = fs::metadata(&path).unwrap();
-        let (modified, changed) = (found.mtime(), found.ctime());
-        (path, found.size(), modified, found.mtime_nsec(), changed, found.ctime_nsec())
+        let (modified, changed) = (found.modified().unwrap(), (found.ctime(), found.ctime_nsec()));
+        let name = path.display();
+        format!("{name} {} {modified:?} {changed:?}", found.size())
     };
-    let mut files: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| of(entry.unwrap().path())).collect();
+    let entries = fs::read_dir(dir).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| of(entry.unwrap().path())).collect();
     files.push(of(dir.to_owned()));
     files.sort();
     (bytes_of(dir), files)
@@ -538,9 +539,11 @@ fn a_graph_is_opened_to_be_read_at_any_moment_of_a_writer() {
                     let other = reader(dir.path());
                     let stats = other.stats();
                     assert!(stats.sequence >= last, "from {last} back to {}", stats.sequence);
-                    let verified = other.verify().unwrap();
-                    assert!(verified.sequence >= stats.sequence, "{verified:?} and {stats:?}");
-                    (opened, last) = (opened + 1, verified.sequence);
+                    (opened, last) = (opened + 1, stats.sequence);
+                    if opened % 8 == 0 {
+                        last = other.verify().unwrap().sequence;
+                        assert!(last >= stats.sequence, "{last} verified of {stats:?}");
+                    }
                 }
                 opened
             })
@@ -552,8 +555,8 @@ fn a_graph_is_opened_to_be_read_at_any_moment_of_a_writer() {
             for step in 0..300 {
                 number += 1;
                 graph.follow(&format!("fan{number}"), "star").unwrap();
-                // In the end files go as fast as they can.
-                if step > 270 {
+                // Then files go as fast as they can.
+                if step > 150 {
                     graph.checkpoint().unwrap();
                 }
             }
