@@ -600,14 +600,28 @@ fn a_closed_pipe_ends_the_program_quietly() {
 }
 
 #[test]
-fn a_second_process_is_told_that_the_graph_is_in_use() {
+fn a_second_process_reads_and_is_told_when_it_writes_that_the_graph_is_in_use() {
     let place = Place::with_friends();
     let graph = FollowGraph::open(place.db()).unwrap();
-    for args in [&["counts", "alice"][..], &["follow", "alice", "dave"], &["import", "-"]] {
+    for args in [&["checkpoint"][..], &["follow", "alice", "dave"], &["import", "-"]] {
         run(&place.db(), args).exits(3).says("open elsewhere").says("graph");
     }
-    drop(graph);
-    run(&place.db(), &["counts", "alice"]).exits(0);
+    graph.add_account("newcomer").unwrap();
+    let copy = place.dir.path().join("copy");
+    for args in [
+        &["counts", "newcomer"][..],
+        &["check", "alice", "bob"],
+        &["list", "newcomer"],
+        &["stats", "--resident"],
+        &["verify"],
+        &["export"],
+        &["backup", copy.to_str().unwrap()],
+    ] {
+        run(&place.db(), args).exits(0);
+    }
+    graph.follow("newcomer", "alice").unwrap();
+    let newest = run(&place.db(), &["list", "alice", "--limit", "1"]).exits(0);
+    newest.prints("newcomer");
 }
 
 #[test]
