@@ -209,8 +209,8 @@ impl Options {
     /// it is put right; [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason.
     ///
     /// Cost: opening as [`open`](Options::open). A question asked more than 200 microseconds after
-    /// the log was last looked at pays for a look, a microsecond or two, and for applying what
-    /// came. A thread looks every 50 milliseconds.
+    /// the log was last looked at pays for a look, some microseconds, and for applying what came.
+    /// A thread looks every 50 milliseconds.
     ///
     /// # Errors
     ///

@@ -258,7 +258,7 @@ impl Tail {
     /// Looks at what lies behind the last frame, and copies it where that is frames. Goes on to the
     /// next segment where this one was left.
     ///
-    /// Cost: where nothing came, four calls to the operating system, a microsecond or two.
+    /// Cost: where nothing came, four calls to the operating system, some microseconds.
     pub(crate) fn look(&mut self) -> Result<Seen> {
         loop {
             let SegmentExtent { used_bytes: offset_bytes, allocated_bytes, .. } = *self.place();
