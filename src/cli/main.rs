@@ -101,6 +101,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::AddAccount(add) => add.run(&cli.db()?, out),
         Command::RemoveAccount(remove) => remove.run(&cli.existing_graph()?, out),
         Command::Stats(stats) => stats.run(&cli.graph_to_read()?, out),
+        Command::Verify(verify) if verify.writes() => verify.run(&cli.existing_graph()?, out),
         Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
         Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
         Command::Backup(backup) => backup.run(&cli.graph_to_read()?, out),

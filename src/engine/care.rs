@@ -72,8 +72,8 @@ impl FollowGraph {
 
     /// [`backup`](FollowGraph::backup) to a storage.
     pub(crate) fn backup_to(&self, destination: &dyn Storage) -> Result<CheckpointReport> {
-        drop(self.look()?);
         let shared = &self.shared;
+        shared.keep_up_or_fail()?;
         let _one_at_a_time = shared.checkpoint.lock();
         let moment = shared.moment();
         let graph = shared.recover(&moment)?.graph;

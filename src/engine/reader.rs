@@ -155,6 +155,12 @@ impl Shared {
         }
     }
 
+    /// As [`keep_up`](Shared::keep_up), and fails where reads are refused.
+    pub(super) fn keep_up_or_fail(&self) -> Result<()> {
+        self.keep_up();
+        self.reader.as_ref().and_then(Reader::failure).map_or(Ok(()), Err)
+    }
+
     fn look_elsewhere(&self, reader: &Reader) -> Result<RwLockReadGuard<'_, Graph>> {
         self.keep_up();
         let graph = self.state.read();
