@@ -52,6 +52,8 @@ pub enum ErrorKind {
     PositionLost,
     /// The graph was closed while its changes were waited for or read.
     Closed,
+    /// The graph was opened to be read only, so that nothing is written.
+    ReadOnly,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -132,6 +134,15 @@ impl Error {
         Error::new(kind, format!("cannot {action}: {source}{advice}")).at_path(path)
     }
 
+    /// What a handle says that only reads.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn read_only() -> Error {
+        let message = "this handle came from `open_read_only`; write where the graph was opened \
+                       with `open`";
+        Error::new(ErrorKind::ReadOnly, message)
+    }
+
     #[cold]
     pub(crate) fn at_path(mut self, path: &Path) -> Error {
         self.context_mut().path.get_or_insert_with(|| path.to_owned());
@@ -194,6 +205,7 @@ impl ErrorKind {
             ErrorKind::AuditFailed => "counters and sets disagree",
             ErrorKind::PositionLost => "the changes behind this position are gone",
             ErrorKind::Closed => "the graph was closed",
+            ErrorKind::ReadOnly => "the graph is open for reading only",
         }
     }
 }

@@ -94,9 +94,9 @@
 //!
 //! # Limits
 //!
-//! Linux, 64-bit, a local file system. One process has a graph open at a time. Follow times are
-//! Unix seconds, 0 where the time is not known. No other program may change or shorten the files
-//! of an open graph.
+//! Linux, 64-bit, a local file system. One process has a graph open to write at a time. Follow
+//! times are Unix seconds, 0 where the time is not known. No other program may change or shorten
+//! the files of an open graph.
 
 mod accounts;
 mod adjacency;

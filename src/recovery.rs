@@ -113,10 +113,16 @@ impl SegmentView {
     ) -> Result<SegmentView> {
         let name = log_file_name(first_sequence);
         let bytes = storage.map(&name, len_bytes)?;
-        let header = check_segment(&bytes, first_sequence, graph_id)
-            .map_err(|error| error.at_path(&storage.path(&name)))?;
         let written_bytes = storage.written_bytes(&name)?;
-        Ok(SegmentView { header, bytes, written_bytes })
+        let view = SegmentView::of(bytes, first_sequence, graph_id)
+            .map_err(|error| error.at_path(&storage.path(&name)))?;
+        Ok(SegmentView { written_bytes, ..view })
+    }
+
+    /// Bytes of the segment that begins with `first_sequence`, with its header checked.
+    pub(crate) fn of(bytes: Bytes, first_sequence: u64, graph_id: [u8; 16]) -> Result<SegmentView> {
+        let header = check_segment(&bytes, first_sequence, graph_id)?;
+        Ok(SegmentView { header, bytes, written_bytes: u64::MAX })
     }
 
     /// Opens all of a segment that the directory says is there. Taken for the end of the log, a

@@ -11,8 +11,10 @@
 //! What is not covered: another program that shortens a file while it is mapped makes the process
 //! receive `SIGBUS`, as with every memory-mapped store.
 
+mod read_only;
 mod scratch;
 
+pub(crate) use read_only::{HeldFile, ReadOnlyDirectory};
 pub(crate) use scratch::{Scratch, ScratchDirectory};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -347,12 +349,49 @@ fn map_file(file: &File, path: &Path, offset_bytes: u64, len_bytes: u64) -> Resu
     options.offset(offset_bytes).len(len_bytes as usize);
     #[expect(unsafe_code, reason = "mapping a file is how an image is read")]
     // SAFETY: images and spill files are never written after they got their name or were written
-    // out, and log segments are mapped only below the last whole frame, where nothing changes, or
-    // after the last one was written to them. The directory lock keeps other writers of this crate
-    // out, and spill files elsewhere have no name; other programs are warned off in the module
-    // documentation. Every reader of these bytes treats them as untrusted.
+    // out, and log segments are mapped only below the last whole frame, where nothing changes and
+    // nothing is cut off, or after the last one was written to them. That holds for the process
+    // that has the directory lock and for those beside it that only read, and spill files elsewhere
+    // have no name; other programs are warned off in the module documentation. Every reader of
+    // these bytes treats them as untrusted.
     let map = unsafe { options.map(file) }.map_err(|source| Error::io("map", path, &source))?;
     Ok(Bytes::Mapped(Arc::new(map)))
+}
+
+/// Maps a range of an open file as private memory.
+fn map_file_privately(
+    file: &File,
+    file_bytes: u64,
+    path: &Path,
+    offset_bytes: u64,
+    len_bytes: u64,
+) -> Result<PrivateBytes> {
+    if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > file_bytes) {
+        return Err(Error::corrupt("the file is shorter than its header says")
+            .at_path(path)
+            .expected(offset_bytes.saturating_add(len_bytes), file_bytes));
+    }
+    let mut options = MmapOptions::new();
+    options.offset(offset_bytes).len(len_bytes as usize).no_reserve_swap();
+    #[expect(unsafe_code, reason = "counters change in place in private pages")]
+    // SAFETY: the mapping is private and copy-on-write, so it is the only writer of what it
+    // sees; the image below it is never written after it got its name (see `map_file`).
+    let map =
+        unsafe { options.map_copy(file) }.map_err(|source| Error::io("map", path, &source))?;
+    Ok(PrivateBytes::Mapped(map))
+}
+
+/// From where on an open file was never written. May say too much.
+fn written_bytes(file: &File) -> u64 {
+    let mut end_bytes = 0;
+    // A file system that does not know its holes says that all of a file is data.
+    while let Ok(data) = rustix::fs::seek(file, rustix::fs::SeekFrom::Data(end_bytes)) {
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(data)) {
+            Ok(hole) if hole > end_bytes => end_bytes = hole,
+            Ok(_) | Err(_) => return u64::MAX,
+        }
+    }
+    end_bytes
 }
 
 impl Storage for DirectoryStorage {
@@ -374,15 +413,7 @@ impl Storage for DirectoryStorage {
 
     fn written_bytes(&self, name: &str) -> Result<u64> {
         let (file, _) = self.open_existing(name, false)?;
-        let mut end_bytes = 0;
-        // A file system that does not know its holes says that all of a file is data.
-        while let Ok(data) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(end_bytes)) {
-            match rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data)) {
-                Ok(hole) if hole > end_bytes => end_bytes = hole,
-                Ok(_) | Err(_) => return Ok(u64::MAX),
-            }
-        }
-        Ok(end_bytes)
+        Ok(written_bytes(&file))
     }
 
     fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
@@ -390,19 +421,7 @@ impl Storage for DirectoryStorage {
             return Ok(PrivateBytes::Owned(Vec::new()));
         }
         let (file, file_bytes) = self.open_existing(name, false)?;
-        if offset_bytes.checked_add(len_bytes).is_none_or(|end| end > file_bytes) {
-            return Err(Error::corrupt("the file is shorter than its header says")
-                .at_path(&self.path(name))
-                .expected(offset_bytes.saturating_add(len_bytes), file_bytes));
-        }
-        let mut options = MmapOptions::new();
-        options.offset(offset_bytes).len(len_bytes as usize).no_reserve_swap();
-        #[expect(unsafe_code, reason = "counters change in place in private pages")]
-        // SAFETY: the mapping is private and copy-on-write, so it is the only writer of what it
-        // sees; the image below it is never written after it got its name (see `map`).
-        let map = unsafe { options.map_copy(&file) }
-            .map_err(|source| Error::io("map", &self.path(name), &source))?;
-        Ok(PrivateBytes::Mapped(map))
+        map_file_privately(&file, file_bytes, &self.path(name), offset_bytes, len_bytes)
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {

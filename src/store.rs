@@ -6,6 +6,10 @@
 //! next checkpoint is durable, so that one lost image is no lost graph. Older segments are kept
 //! only for the consumers of the log, up to a bound, and nothing here reads them.
 
+mod tail;
+
+pub(crate) use tail::{Seen, Tail, Watched, newest};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
     FORMAT_VERSION, FileKind, Identity, file_kind, image_file_name, log_file_name, version_of,
@@ -32,7 +36,8 @@ pub(crate) struct SegmentExtent {
     allocated_bytes: u64,
 }
 
-/// The log and the images of one graph, open for writing.
+/// The log and the images of one graph, open for writing; or as far as a reader has come that
+/// watches another process write them.
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
     identity: Identity,
@@ -40,7 +45,8 @@ pub(crate) struct Store {
     /// All but the last are sealed; the last one's `used_bytes` is with the writer. Of those from
     /// before the current image when the graph was opened only begin and disk space are known.
     segments: Vec<SegmentExtent>,
-    active: SegmentWriter,
+    /// `None` where another process writes.
+    active: Option<SegmentWriter>,
     /// Whether the active segment is of an older version. Nothing is appended to it: its version
     /// would not tell an older release that there may be records which that one does not know.
     active_is_older: bool,
@@ -138,7 +144,7 @@ impl Store {
         for name in &listing.temporary {
             storage.remove(name)?;
         }
-        let active = cut(storage.as_ref(), &headers, end)?;
+        let active = Some(cut(storage.as_ref(), &headers, end)?);
         for Doubtful { first_sequence, start_bytes, end_bytes } in doubtful {
             let mut segment = storage.open_log(&log_file_name(first_sequence), 0)?;
             segment.rewrite(start_bytes, end_bytes);
@@ -176,6 +182,34 @@ impl Store {
         Ok(Opened { store, graph, recovery, closed: end.closed })
     }
 
+    /// The files that a reader rests on, as far as it has come. They are written elsewhere.
+    pub(crate) fn watched(
+        storage: Arc<dyn Storage>,
+        identity: Identity,
+        image_sequence: u64,
+        segments: Vec<SegmentExtent>,
+    ) -> Store {
+        let log_start = Arc::new(AtomicU64::new(segments[0].first_sequence - 1));
+        let images = vec![image_sequence];
+        Store {
+            storage,
+            identity,
+            segment_bytes: 0,
+            segments,
+            active: None,
+            active_is_older: false,
+            images,
+            log_start,
+            has_unsynced_removal: false,
+        }
+    }
+
+    /// Another process has written more: these are the segments behind the image now.
+    pub(crate) fn watch(&mut self, segments: &[SegmentExtent]) {
+        self.segments.clear();
+        self.segments.extend_from_slice(segments);
+    }
+
     /// The graph's id and key.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
@@ -189,8 +223,20 @@ impl Store {
 
     /// Where the log ends, its last frame being `sequence`.
     pub(crate) fn log_end(&self, sequence: u64) -> LogEnd {
-        let (first_sequence, end_bytes) = (self.active.first_sequence(), self.active.used_bytes());
+        let active = self.active_extent();
+        let (first_sequence, end_bytes) = (active.first_sequence, active.used_bytes);
         LogEnd { sequence, first_sequence, end_bytes }
+    }
+
+    fn active_extent(&self) -> SegmentExtent {
+        let known = *self.segments.last().expect("there is an active segment");
+        let used_bytes = self.active.as_ref().map_or(known.used_bytes, SegmentWriter::used_bytes);
+        SegmentExtent { used_bytes, ..known }
+    }
+
+    /// The segment that is written to.
+    fn writer(&mut self) -> Result<&mut SegmentWriter> {
+        self.active.as_mut().ok_or_else(Error::read_only)
     }
 
     /// The sequence number the current image covers.
@@ -206,15 +252,17 @@ impl Store {
         next_sequence: u64,
         sync: &GroupSync,
     ) -> Result<()> {
-        let allocated_bytes = self.segments.last().map_or(0, |active| active.allocated_bytes);
+        let SegmentExtent { used_bytes, allocated_bytes, .. } = self.active_extent();
         if self.active_is_older {
             // A new one, whatever room it has.
-        } else if self.active.has_room(frame_bytes) {
+        } else if self.writer()?.has_room(frame_bytes) {
             return Ok(());
-        } else if self.active.used_bytes() + frame_bytes <= allocated_bytes {
+        } else if used_bytes + frame_bytes <= allocated_bytes {
             // An orderly close gave the room back; the first commit takes it again.
-            self.active.extend(self.storage.as_ref(), allocated_bytes)?;
-            sync.rotated(self.active.syncer());
+            let storage = self.storage.clone();
+            let active = self.writer()?;
+            active.extend(storage.as_ref(), allocated_bytes)?;
+            sync.rotated(active.syncer());
             return Ok(());
         }
         let segment_bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES + frame_bytes);
@@ -223,14 +271,14 @@ impl Store {
 
     /// Ends the active segment, so that frames from `next_sequence` on go to another file.
     pub(crate) fn seal(&mut self, next_sequence: u64, sync: &GroupSync) -> Result<()> {
-        if self.active.first_sequence() == next_sequence {
+        if self.writer()?.first_sequence() == next_sequence {
             return Ok(());
         }
         self.rotate(self.segment_bytes, next_sequence, sync)
     }
 
     fn rotate(&mut self, bytes: u64, next_sequence: u64, sync: &GroupSync) -> Result<()> {
-        let active = self.segments.last().expect("there is an active segment");
+        let active = self.active_extent();
         let frame_count = next_sequence - active.first_sequence;
         let header = SegmentHeader {
             graph_id: self.identity.graph_id,
@@ -252,7 +300,7 @@ impl Store {
             self.segments.pop();
         } else {
             let sealed = self.segments.last_mut().expect("there is an active segment");
-            sealed.used_bytes = self.active.used_bytes();
+            sealed.used_bytes = active.used_bytes;
         }
         self.segments.push(SegmentExtent {
             first_sequence: next_sequence,
@@ -260,19 +308,19 @@ impl Store {
             used_bytes: SEGMENT_HEADER_BYTES,
             allocated_bytes: bytes,
         });
-        self.active = next;
+        self.active = Some(next);
         self.active_is_older = false;
         Ok(())
     }
 
     /// Gives back the room of the log that is not in use. Nothing is appended after this.
     pub(crate) fn truncate(&mut self) -> Result<()> {
-        self.active.truncate()
+        self.writer()?.truncate()
     }
 
     /// Appends an encoded frame for which room was reserved.
     pub(crate) fn append(&mut self, frame: &[u8]) {
-        self.active.append(frame);
+        self.writer().expect("room is reserved before a commit begins").append(frame);
     }
 
     /// The segments behind the current image, as far as they are in use.
@@ -284,8 +332,7 @@ impl Store {
     pub(crate) fn extents_behind(&self, image_sequence: u64) -> Vec<SegmentExtent> {
         let firsts: Vec<u64> = self.segments.iter().map(|extent| extent.first_sequence).collect();
         let mut extents = self.segments[segments_behind(&firsts, image_sequence)..].to_vec();
-        let active = extents.last_mut().expect("there is an active segment");
-        active.used_bytes = self.active.used_bytes();
+        *extents.last_mut().expect("there is an active segment") = self.active_extent();
         extents
     }
 
@@ -303,7 +350,7 @@ impl Store {
             let name = log_file_name(extent.first_sequence);
             Ok(self.storage.open_log(&name, extent.allocated_bytes)?.syncer())
         });
-        sealed.chain([Ok(self.active.syncer())]).collect()
+        sealed.chain(self.active.iter().map(|active| Ok(active.syncer()))).collect()
     }
 
     /// Makes a published image the current one, and removes what neither it nor the image before

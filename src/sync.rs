@@ -71,6 +71,15 @@ impl GroupSync {
         self.state.lock().written = end;
     }
 
+    /// Another process wrote the log up to there, and says so much of it is on disk.
+    pub(crate) fn watched(&self, end: LogEnd, durable: u64) {
+        let mut state = self.state.lock();
+        let durable = durable.max(state.durable.sequence);
+        state.written = end;
+        state.durable = LogEnd { sequence: durable, ..end };
+        self.durable.store(durable, Ordering::Release);
+    }
+
     /// From now on frames go to another segment.
     pub(crate) fn rotated(&self, active: Arc<dyn LogSync>) {
         self.state.lock().dirty.push(active);

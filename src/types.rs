@@ -270,6 +270,11 @@ pub struct Stats {
     pub last_checkpoint_at: Option<u32>,
     /// Why the last checkpoint in the background failed, if it did.
     pub checkpoint_failure: Option<String>,
-    /// What opening found at the end of the log.
+    /// What opening found at the end of the log. A handle that only reads cuts nothing: what it
+    /// counts as cut it passed over.
     pub recovery: Recovery,
+    /// Whether this handle only reads what another process writes.
+    pub read_only: bool,
+    /// Why such a handle can no longer follow the log and refuses to answer, once that is so.
+    pub reader_failure: Option<String>,
 }

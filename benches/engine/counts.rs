@@ -6,7 +6,7 @@ use crate::support::measure::{median, median_ratio, race, real};
 use crate::support::writer::{Beside, Writer};
 use crate::{World, is_test};
 use criterion::{BenchmarkId, Criterion, Throughput};
-use followgraph::{AccountId, Counts};
+use followgraph::{AccountId, Counts, FollowGraph};
 use std::hint::black_box;
 
 /// How many names one question asks about.
@@ -31,6 +31,7 @@ pub(crate) fn bench(criterion: &mut Criterion, world: &World) {
         ask::check_agreement(graph, &names, |batch, found| naive.batch_counts_into(batch, found));
         print_ratios(world, kind, &names);
     }
+    print_ratios_elsewhere(world, &drawn[0].1.names());
     for (kind, drawn) in &drawn {
         by_name(criterion, world, kind, &drawn.names());
     }
@@ -72,6 +73,23 @@ fn print_ratios(world: &World, kind: &str, names: &[&str]) {
         let [engine, floor, naive] = [&engine, &floor, &naive].map(|times| median(times) * 1e6);
         print!("  {size:>4} {kind:<8} {engine:>8.3}   {floor:>8.3}   {naive:>8.3} ");
         println!("{:>12.2} {:>12.1}", ratios[0], ratios[1]);
+    }
+}
+
+/// What a handle costs that only reads: each question may have to look at the log.
+fn print_ratios_elsewhere(world: &World, names: &[&str]) {
+    let elsewhere = FollowGraph::open_read_only(world.directory("read")).expect("it is a graph");
+    println!("\nthe same on a handle that only reads, beside the one that writes:");
+    println!("  names            here  elsewhere  elsewhere/here");
+    for size in BATCH_SIZES {
+        let (turns, rounds) = if is_test() { (1, 1) } else { (21, 40_000 / (size + 20)) };
+        let [one, two, _] = Dealer::apart(names);
+        let mut here = ask::engine(&world.graph, one, size);
+        let mut there = ask::engine(&elsewhere, two, size);
+        let [here, there] = race(turns, rounds, [&mut here, &mut there]);
+        let ratio = median_ratio(&there, &here);
+        let [here, there] = [&here, &there].map(|times| median(times) * 1e6);
+        println!("  {size:>4} random   {here:>8.3}   {there:>8.3}  {ratio:>14.2}");
     }
 }
 

@@ -51,6 +51,13 @@ pub(crate) struct AgainstOptions {
     temp_dir: Option<PathBuf>,
 }
 
+impl AgainstOptions {
+    /// Whether the graph is to be changed.
+    pub(crate) fn repairs(&self) -> bool {
+        self.repair && !self.dry_run
+    }
+}
+
 /// A comparison with a file.
 pub(crate) struct Against<'a> {
     file: &'a Path,
@@ -77,7 +84,7 @@ impl<'o> Against<'o> {
     }
 
     fn repairs(&self) -> bool {
-        self.options.repair && !self.options.dry_run
+        self.options.repairs()
     }
 
     pub(crate) fn run(

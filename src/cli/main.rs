@@ -96,18 +96,19 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
     match &cli.command {
         Command::Import(import) => import.run(&cli.db()?, out),
-        Command::Counts(counts) => counts.run(&cli.existing_graph()?, out),
-        Command::Check(check) => check.run(&cli.existing_graph()?, out),
-        Command::List(list) => list.run(&cli.existing_graph()?, &cli.db()?, out),
+        Command::Counts(counts) => counts.run(&cli.graph_to_read()?, out),
+        Command::Check(check) => check.run(&cli.graph_to_read()?, out),
+        Command::List(list) => list.run(&cli.graph_to_read()?, &cli.db()?, out),
         Command::Follow(follow) => follow.run(&cli.db()?, out),
         Command::Unfollow(unfollow) => unfollow.run(&cli.existing_graph()?, out),
         Command::AddAccount(add) => add.run(&cli.db()?, out),
         Command::RemoveAccount(remove) => remove.run(&cli.existing_graph()?, out),
-        Command::Stats(stats) => stats.run(&cli.existing_graph()?, out),
-        Command::Verify(verify) => verify.run(&cli.existing_graph()?, out),
+        Command::Stats(stats) => stats.run(&cli.graph_to_read()?, out),
+        Command::Verify(verify) if verify.writes() => verify.run(&cli.existing_graph()?, out),
+        Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
         Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
-        Command::Backup(backup) => backup.run(&cli.existing_graph()?, out),
-        Command::Export(export) => export.run(&cli.existing_graph()?, out),
+        Command::Backup(backup) => backup.run(&cli.graph_to_read()?, out),
+        Command::Export(export) => export.run(&cli.graph_to_read()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
         Command::Certify(certify) => certify.run(out),
         Command::CertifyWriter(writer) => writer.run(),
@@ -127,7 +128,23 @@ impl Cli {
         })
     }
 
-    /// Opens a graph that is there already: asking a question must not make one.
+    /// Opens a graph to ask it something: beside a server that has it open, and where this process
+    /// may not write. What a crash left behind the last commit stays for the next writer to cut.
+    fn graph_to_read(&self) -> Result<FollowGraph, Failure> {
+        let db = self.db()?;
+        let graph = FollowGraph::open_read_only(&db).map_err(|error| Failure::open(&db, error))?;
+        let recovery = graph.stats().recovery;
+        if recovery.cut_bytes > 0 {
+            output::say(format_args!(
+                "followgraph: note: passed over {} bytes (frames: {}) at the end of the log, which \
+                 a crash had left unfinished; nothing acknowledged as durable was among them",
+                recovery.cut_bytes, recovery.cut_frames,
+            ));
+        }
+        Ok(graph)
+    }
+
+    /// Opens a graph that is there already: changing one must not make it.
     fn existing_graph(&self) -> Result<FollowGraph, Failure> {
         open(Options::new().create(false), &self.db()?)
     }

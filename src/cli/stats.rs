@@ -129,7 +129,8 @@ fn table(stats: &Stats, audit: &Audit, resident: Option<Resident>) -> Table {
     let records = format!("records: {}", grouped(recovery.replayed_records));
     row("replayed on opening", recovery.replayed_frames, "frames", records);
     let frames = format!("frames: {}", grouped(recovery.cut_frames));
-    row("cut on opening", recovery.cut_bytes, "bytes", frames);
+    let passed = if stats.read_only { "passed over on opening" } else { "cut on opening" };
+    row(passed, recovery.cut_bytes, "bytes", frames);
     let agree = if audit.directions_agree() { "agree" } else { "DISAGREE: run verify" };
     let fingerprint = hexadecimal(audit.following_fingerprint);
     let note = format!("both directions {agree}");

@@ -43,6 +43,11 @@ pub(crate) struct Verify {
 }
 
 impl Verify {
+    /// Whether the graph has to be open for writing.
+    pub(crate) fn writes(&self) -> bool {
+        self.options.repairs()
+    }
+
     pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
         let options = &self.options;
         if let Some(file) = &self.against {

@@ -35,6 +35,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn audit(&self) -> Audit {
+        self.shared.keep_up();
         let graph = self.shared.state.read();
         let totals = graph.totals();
         Audit {
@@ -141,6 +142,7 @@ impl<'a> Told<'a> {
 
 impl Shared {
     fn verify(&self, told: &mut Told<'_>) -> Result<Verification> {
+        self.keep_up_or_fail()?;
         let _one_at_a_time = self.checkpoint.lock();
         let moment = self.moment();
         told.progress = self.to_be_verified(&moment);

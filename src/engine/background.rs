@@ -1,5 +1,5 @@
-//! The threads behind a graph: syncing at an interval, checkpoints when the log has grown, and
-//! removals that were interrupted.
+//! The threads behind a graph: syncing at an interval, checkpoints when the log has grown, removals
+//! that were interrupted; or following another process.
 
 use super::Shared;
 use super::options::Durability;
@@ -67,7 +67,7 @@ impl Signal {
     }
 
     /// Waits for an interval; false when it is time to stop.
-    fn wait_for(&self, interval: Duration) -> bool {
+    pub(super) fn wait_for(&self, interval: Duration) -> bool {
         let mut state = self.state.lock();
         if !state.stopping {
             self.changed.wait_for(&mut state, interval);
@@ -88,6 +88,10 @@ impl Background {
     /// Starts what the options ask for.
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Background> {
         let mut threads = Vec::new();
+        if shared.reader.is_some() {
+            threads.push(spawn("followgraph-follow", shared, Shared::follow_in_background)?);
+            return Ok(Background { threads });
+        }
         if let Durability::Interval(interval) = shared.options.durability {
             threads.push(spawn("followgraph-sync", shared, move |shared| {
                 while shared.signal.wait_for(interval) {

@@ -60,8 +60,8 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` when the graph is not empty or another load is under way; `Io` when the
-    /// system gives no threads.
+    /// `InvalidArgument` when the graph is not empty or another load is under way; `ReadOnly`; `Io`
+    /// when the system gives no threads.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -75,6 +75,7 @@ impl FollowGraph {
     /// ```
     pub fn bulk_load(&self, memory_bytes: u64) -> Result<BulkLoad<'_>> {
         let shared = self.shared.as_ref();
+        shared.refuse_if_read_only()?;
         shared.refuse_if_not_empty()?;
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();

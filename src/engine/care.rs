@@ -35,8 +35,8 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `AuditFailed` when counters and sets disagree, `DiskFull`, `Io`, `Corrupt`, `Latched`. In
-    /// each case the image before it stays and nothing is lost.
+    /// `AuditFailed` when counters and sets disagree, `DiskFull`, `Io`, `Corrupt`, `Latched`,
+    /// `ReadOnly`. In each case the image before it stays and nothing is lost.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -73,6 +73,7 @@ impl FollowGraph {
     /// [`backup`](FollowGraph::backup) to a storage.
     pub(crate) fn backup_to(&self, destination: &dyn Storage) -> Result<CheckpointReport> {
         let shared = &self.shared;
+        shared.keep_up_or_fail()?;
         let _one_at_a_time = shared.checkpoint.lock();
         let moment = shared.moment();
         let graph = shared.recover(&moment)?.graph;
@@ -94,6 +95,7 @@ impl FollowGraph {
     /// ```
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
+        shared.keep_up();
         let figures = shared.committed_figures(&shared.commit.lock());
         Stats {
             delta_bytes: shared.state.read().heap_bytes() as u64,
@@ -103,6 +105,8 @@ impl FollowGraph {
             last_checkpoint_at: shared.signal.last_checkpoint_at(),
             checkpoint_failure: shared.signal.checkpoint_failure(),
             recovery: shared.recovery,
+            read_only: self.is_read_only(),
+            reader_failure: shared.reader_failure(),
             ..figures
         }
     }
@@ -134,6 +138,7 @@ impl Shared {
 
     /// What is committed now, and where to recover it from.
     pub(super) fn moment(&self) -> Moment {
+        self.keep_up();
         self.moment_of(&self.commit.lock())
     }
 
@@ -174,6 +179,7 @@ impl Shared {
     }
 
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
+        self.refuse_if_read_only()?;
         let _one_at_a_time = self.checkpoint.lock();
         let outcome = self.checkpoint_alone();
         self.signal.checkpoint_finished(outcome.as_ref().err(), (self.options.clock)());

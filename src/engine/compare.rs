@@ -215,6 +215,7 @@ impl Shared {
     /// The graph as it is now, recovered apart from the live one. It holds what it needs of the
     /// files, whatever checkpoints do from here on.
     fn private_graph(&self) -> Result<Graph> {
+        self.keep_up_or_fail()?;
         let _one_at_a_time = self.checkpoint.lock();
         let moment = self.moment();
         Ok(self.recover(&moment)?.graph)

@@ -66,6 +66,11 @@ impl Consumers {
         Ok(Consumers { files: Mutex::new(()), known: Mutex::new(known) })
     }
 
+    /// Those of a handle that keeps no log for anybody.
+    pub(super) fn none() -> Consumers {
+        Consumers { files: Mutex::default(), known: Mutex::default() }
+    }
+
     /// What the log is kept for.
     pub(super) fn hold(&self, bytes_max: u64) -> Option<Hold> {
         let sequence = self.known.lock().values().map(|known| known.position).min()?;
@@ -255,8 +260,8 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` for another name; for a new one `Latched`, `Io`, `DiskFull`. A position
-    /// that is lost is an error of [`Consumer::next`].
+    /// `ReadOnly`, `InvalidArgument` for another name; for a new one `Latched`, `Io`, `DiskFull`.
+    /// A position that is lost is an error of [`Consumer::next`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -273,6 +278,7 @@ impl FollowGraph {
     /// ```
     pub fn consumer(&self, name: &str) -> Result<Consumer> {
         check_consumer_name(name)?;
+        self.shared.refuse_if_read_only()?;
         let position = self.shared.find_or_make_consumer(name)?;
         let feed = self.shared.feed.clone();
         Ok(Consumer {
@@ -284,7 +290,7 @@ impl FollowGraph {
     }
 
     /// The names of all consumers, ascending, with their positions: 0 where one is not known
-    /// because its file was damaged.
+    /// because its file was damaged. On a handle that only reads, as their files say now.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -293,6 +299,9 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn consumers(&self) -> Vec<(String, u64)> {
+        if self.is_read_only() {
+            return self.shared.positions_elsewhere();
+        }
         let known = self.shared.consumers.known.lock();
         known.iter().map(|(name, known)| (name.clone(), known.position)).collect()
     }
@@ -302,7 +311,7 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `Io`: it may still be there, now or after a crash; repeat the call.
+    /// `ReadOnly`. `Io`: it may still be there, now or after a crash; repeat the call.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -312,6 +321,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn remove_consumer(&self, name: &str) -> Result<bool> {
+        self.shared.refuse_if_read_only()?;
         let consumers = &self.shared.consumers;
         let _alone = consumers.files.lock();
         // One that could not be made may have left its file all the same.
@@ -322,6 +332,16 @@ impl FollowGraph {
 }
 
 impl Shared {
+    /// The positions that another process keeps.
+    fn positions_elsewhere(&self) -> Vec<(String, u64)> {
+        let loaded = consumers::load(self.storage.as_ref(), self.feed.graph_id);
+        let loaded = loaded.unwrap_or_default().into_iter();
+        let mut positions: Vec<(String, u64)> =
+            loaded.map(|(name, position)| (name, position.unwrap_or(0))).collect();
+        positions.sort();
+        positions
+    }
+
     fn find_or_make_consumer(&self, name: &str) -> Result<u64> {
         let consumers = &self.consumers;
         let _alone = consumers.files.lock();

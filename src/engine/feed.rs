@@ -209,7 +209,7 @@ impl FollowGraph {
     ///
     /// `PositionLost` when the log does not go back that far; the message says how far it does, and
     /// so does [`oldest_position`](FollowGraph::oldest_position). `InvalidArgument` for a position
-    /// that no commit has reached.
+    /// that no commit has reached; `ReadOnly`.
     ///
     /// ```
     /// use followgraph::{Change, FollowGraph};
@@ -226,6 +226,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn changes(&self, from: u64) -> Result<Changes> {
+        self.shared.refuse_if_read_only()?;
         let feed = &self.shared.feed;
         if from < feed.log_start() {
             return Err(feed.lost(from));

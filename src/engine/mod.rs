@@ -15,6 +15,7 @@ mod consumers;
 mod feed;
 mod mutation;
 mod options;
+mod reader;
 mod reads;
 mod removal;
 mod repair;
@@ -34,24 +35,27 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::RecordList;
 use crate::log::{encode_frame, frame_bytes};
 use crate::storage::Storage;
-use crate::store::{Opened, Store};
+use crate::store::{Opened, Store, Watched};
 use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
+use crate::workers::processor_count;
 use background::Background;
 use consumers::Consumers;
 use feed::Feed;
 use mutation::Editor;
 use parking_lot::Mutex;
+use reader::{OthersLog, Reader};
 use state::State;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// A follow graph, open for reading and writing.
+/// A follow graph, open for reading and writing, or for reading what another process writes.
 ///
 /// Share it between threads in an [`Arc`]: every method takes `&self`. One process at a time has a
-/// directory open. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it,
-/// and waits until everything committed is on disk.
+/// directory open to write; any number of others [read](FollowGraph::open_read_only) what it
+/// writes. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it, and waits
+/// until everything committed is on disk.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
@@ -84,6 +88,8 @@ struct Shared {
     signal: background::Signal,
     bulk_loading: AtomicBool,
     recovery: Recovery,
+    /// Present on a handle that only reads.
+    reader: Option<Reader>,
 }
 
 /// What only one writer at a time may touch.
@@ -111,6 +117,28 @@ impl FollowGraph {
     /// As [`Options::open`].
     pub fn open(directory: impl AsRef<Path>) -> Result<FollowGraph> {
         Options::new().open(directory)
+    }
+
+    /// Opens the graph in a directory to read it, beside the process that writes it, with the
+    /// default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::open_read_only`], which says what such a handle does.
+    ///
+    /// ```
+    /// use followgraph::{ErrorKind, FollowGraph};
+    /// let directory = tempfile::tempdir()?;
+    /// let writer = FollowGraph::open(directory.path().join("graph"))?;
+    /// let reader = FollowGraph::open_read_only(directory.path().join("graph"))?;
+    /// writer.add_account("alice")?;
+    /// std::thread::sleep(std::time::Duration::from_millis(1));
+    /// assert_eq!(reader.counts("alice")?.followers, 0);
+    /// assert_eq!(reader.add_account("bob").unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_read_only(directory: impl AsRef<Path>) -> Result<FollowGraph> {
+        Options::new().open_read_only(directory)
     }
 
     /// Makes an empty graph in memory, with the default [`Options`].
@@ -153,6 +181,49 @@ impl FollowGraph {
             sync,
             feed: Arc::new(feed),
             consumers: Arc::new(consumers),
+            commit: Mutex::new(commit),
+            state: State::new(graph),
+            signal: background::Signal::default(),
+            bulk_loading: AtomicBool::new(false),
+            recovery,
+            reader: None,
+            options,
+        });
+        let background = Background::start(&shared)?;
+        Ok(FollowGraph { shared, background })
+    }
+
+    /// Opens a graph to read what another process writes.
+    fn start_reading(directory: &Path, options: Options) -> Result<FollowGraph> {
+        let Watched { directory: storage, graph, tail, recovery } =
+            Watched::open(directory, processor_count)?;
+        let (position, header) = (graph.position(), graph.image().header);
+        let image_sequence = header.position.sequence;
+        let segments = tail.segments().to_vec();
+        let store = Store::watched(storage.clone(), header.identity, image_sequence, segments);
+        let commit = Commit {
+            sequence: position.sequence,
+            clock: position.clock,
+            changing: false,
+            closed: false,
+            log_bytes: 0,
+            checkpoint_due_bytes: u64::MAX,
+            records: RecordList::default(),
+            frame: Vec::new(),
+            store,
+        };
+        let durable = image_sequence.max(tail.durable_sequence());
+        let end = commit.store.log_end(position.sequence);
+        let sync = Arc::new(GroupSync::new(durable, end, vec![Arc::new(OthersLog)]));
+        let (graph_id, log_start) = (header.identity.graph_id, commit.store.log_start());
+        let feed = Feed::new(graph_id, storage.clone(), sync.clone(), log_start);
+        let shared = Arc::new(Shared {
+            reader: Some(Reader::new(directory, storage.clone(), tail)),
+            storage,
+            checkpoint: Mutex::new(()),
+            sync,
+            feed: Arc::new(feed),
+            consumers: Arc::new(Consumers::none()),
             commit: Mutex::new(commit),
             state: State::new(graph),
             signal: background::Signal::default(),
@@ -343,7 +414,8 @@ impl FollowGraph {
     /// may have begun), `Latched` when
     /// this commit's sync failed (it may or may not be there when the graph is opened again), when
     /// the name of a new log segment could not be made durable (nothing changed), and after any
-    /// of these.
+    /// of these. `ReadOnly` on a handle from
+    /// [`open_read_only`](FollowGraph::open_read_only).
     ///
     /// ```
     /// use followgraph::{FollowGraph, Mutation};
@@ -395,6 +467,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn source_position(&self) -> Option<u64> {
+        self.shared.keep_up();
         self.shared.state.read().position().source_position
     }
 
@@ -402,7 +475,7 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `Latched` when a sync failed.
+    /// `Latched` when a sync failed, `ReadOnly`.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -412,6 +485,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn sync(&self) -> Result<()> {
+        self.shared.refuse_if_read_only()?;
         self.shared.sync.wait_for_all()
     }
 
@@ -480,7 +554,7 @@ impl Shared {
         let mut guard = self.commit.lock();
         let commit = &mut *guard;
 
-        // 1. Nothing is written after a failed sync or a half-made change.
+        // 1. Nothing is written after a failed sync or a half-made change, or by who only reads.
         self.refuse_if_latched(commit)?;
         self.check_source(source_position)?;
 
@@ -558,6 +632,7 @@ impl Shared {
     }
 
     fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {
+        self.refuse_if_read_only()?;
         if commit.changing {
             let cause = Error::new(ErrorKind::Latched, "a panic interrupted a commit");
             self.sync.fail(&cause);

@@ -204,6 +204,49 @@ impl Options {
         FollowGraph::start(Arc::new(storage), options)
     }
 
+    /// Opens the graph in a directory to read it, beside the process that writes it or without one,
+    /// and follows what is written there.
+    ///
+    /// A read that begins a millisecond after a commit returned in the writer sees it, and so does
+    /// every later one. Where the durability is not `Always`, that is before the commit is on disk.
+    /// The handle goes on while the writer is killed, closed, opened again or makes checkpoints.
+    ///
+    /// No lock is taken and no byte of the directory is written, so any number of processes read
+    /// without disturbing the writer, and the directory may belong to somebody else or be mounted
+    /// read-only. Of these options none matters.
+    ///
+    /// Every question is answered, and [`verify`](FollowGraph::verify) and
+    /// [`backup`](FollowGraph::backup) do their work; as long as they do, the handle goes on with
+    /// the image they began with. What writes is refused with
+    /// [`ReadOnly`](ErrorKind::ReadOnly), and so are [`changes`](FollowGraph::changes) and
+    /// [`consumer`](FollowGraph::consumer), which are for the process that writes.
+    ///
+    /// Where the log cannot be followed any more, because the directory was removed or another
+    /// graph or an older state of this one was put there, answers are errors from then on, until
+    /// it is put right; [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason.
+    ///
+    /// Cost: opening as [`open`](Options::open). A question asked more than 200 microseconds after
+    /// the log was last looked at pays for a look, some microseconds, and for applying what came.
+    /// A thread looks every 50 milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// `NotAGraph` where there is no graph, `UnsupportedVersion`, `Corrupt` with file and offset,
+    /// `Io`.
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Options};
+    /// let directory = tempfile::tempdir()?;
+    /// assert!(Options::new().open_read_only(directory.path()).is_err());
+    /// drop(FollowGraph::open(directory.path())?);
+    /// let graph = Options::new().open_read_only(directory.path())?;
+    /// assert!(graph.is_read_only());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn open_read_only(self, directory: impl AsRef<Path>) -> Result<FollowGraph> {
+        FollowGraph::start_reading(directory.as_ref(), self.checked()?)
+    }
+
     /// Makes an empty graph in memory. It has everything but durability;
     /// [`backup`](FollowGraph::backup) writes it to a directory.
     ///

@@ -1,4 +1,5 @@
-//! Questions. None of them waits for a disk or for a commit; each sees one moment.
+//! Questions. None of them waits for a disk or for a commit; each sees one moment. On a handle that
+//! only reads, what another process has written until then is applied first.
 
 use super::FollowGraph;
 use crate::adjacency::EdgeKey;
@@ -26,7 +27,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn account_id(&self, name: &str) -> Result<AccountId> {
-        self.shared.state.read().resolve(name).map(AccountId)
+        self.look()?.resolve(name).map(AccountId)
     }
 
     /// The name of an account.
@@ -43,7 +44,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn account_name(&self, id: AccountId) -> Result<String> {
-        self.shared.state.read().name(id.0).map(str::to_owned)
+        self.look()?.name(id.0).map(str::to_owned)
     }
 
     /// Up to `limit` accounts with an id above `after`, ascending: to walk through all of them.
@@ -60,6 +61,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn accounts(&self, after: Option<AccountId>, limit: usize) -> Vec<(AccountId, String)> {
+        self.shared.keep_up();
         let graph = self.shared.state.read();
         let first = after.map_or(0, |id| id.0.saturating_add(1));
         (first..graph.accounts().len())
@@ -83,7 +85,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn counts(&self, name: &str) -> Result<Counts> {
-        let graph = self.shared.state.read();
+        let graph = self.look()?;
         graph.resolve(name).and_then(|id| graph.counts(id)).map_err(|error| error.about(name))
     }
 
@@ -101,7 +103,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn counts_by_id(&self, id: AccountId) -> Result<Counts> {
-        self.shared.state.read().counts(id.0)
+        self.look()?.counts(id.0)
     }
 
     /// The counts of many accounts at one moment: one result for each name, in the order asked,
@@ -140,7 +142,10 @@ impl FollowGraph {
     /// ```
     pub fn batch_counts_into<S: AsRef<str>>(&self, names: &[S], results: &mut Vec<Result<Counts>>) {
         results.clear();
-        self.shared.state.read().batch_counts(names, results);
+        match self.look() {
+            Ok(graph) => graph.batch_counts(names, results),
+            Err(error) => results.extend(names.iter().map(|_| Err(error.clone()))),
+        }
     }
 
     /// [`batch_counts`](FollowGraph::batch_counts) for callers that keep ids.
@@ -154,7 +159,10 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn batch_counts_by_id(&self, ids: &[AccountId]) -> Vec<Result<Counts>> {
-        let graph = self.shared.state.read();
+        let graph = match self.look() {
+            Ok(graph) => graph,
+            Err(error) => return ids.iter().map(|_| Err(error.clone())).collect(),
+        };
         for id in ids {
             graph.accounts().prefetch_record(id.0);
         }
@@ -181,7 +189,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn relation(&self, name: &str, other: &str) -> Result<Relation> {
-        let graph = self.shared.state.read();
+        let graph = self.look()?;
         let (id, other) = (graph.resolve(name)?, graph.resolve(other)?);
         relation(&graph, id, other)
     }
@@ -200,7 +208,8 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn relation_by_id(&self, id: AccountId, other: AccountId) -> Result<Relation> {
-        relation(&self.shared.state.read(), id.0, other.0)
+        let graph = self.look()?;
+        relation(&graph, id.0, other.0)
     }
 
     /// How an account stands to many others at one moment: one result for each, in order.
@@ -224,7 +233,7 @@ impl FollowGraph {
         name: &str,
         others: &[S],
     ) -> Result<Vec<Result<Relation>>> {
-        let graph = self.shared.state.read();
+        let graph = self.look()?;
         let id = graph.resolve(name)?;
         let others = graph.resolve_each(others);
         let pairs: Vec<(u32, u32)> = others.iter().flatten().map(|&other| (id, other)).collect();
@@ -360,7 +369,7 @@ impl FollowGraph {
         let mut keys: Vec<EdgeKey> = Vec::new();
         let mut list = List::default();
         loop {
-            let graph = self.shared.state.read();
+            let graph = self.look()?;
             let named = keys.len();
             below = graph.page(id.0, kind, below, wanted - keys.len(), &mut keys)?;
             for key in &keys[named..] {
@@ -410,7 +419,7 @@ impl FollowGraph {
         viewer: &str,
         targets: &[S],
     ) -> Result<Vec<Result<KnownFollowers>>> {
-        let graph = self.shared.state.read();
+        let graph = self.look()?;
         let viewer = graph.viewer(graph.resolve(viewer)?)?;
         let ids = graph.resolve_each(targets);
         let found: Vec<u32> = ids.iter().flatten().copied().collect();

@@ -17,6 +17,7 @@ mod large;
 mod memory;
 mod model;
 mod pages;
+mod readonly;
 mod real;
 mod recovery;
 mod removal;
