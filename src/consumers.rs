@@ -118,13 +118,18 @@ mod tests {
     fn the_bytes_of_a_position_are_pinned() {
         let bytes = encode(GRAPH_ID, 0x0102);
         let mut expected = [0; FILE_BYTES];
-        expected[..12].copy_from_slice(b"FGCONSM\n\x01\0\0\0");
+        expected[..12].copy_from_slice(b"FGCONSM\n\x02\0\0\0");
         expected[16..32].copy_from_slice(&GRAPH_ID);
         expected[32..34].copy_from_slice(&[2, 1]);
         let crc = crc32fast::hash(&expected[..60]);
         expected[60..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(bytes, expected);
         assert_eq!(decode(&bytes, GRAPH_ID).expect("whole"), 0x0102);
+        // Version 1 says the same in the same places.
+        expected[8] = 1;
+        let crc = crc32fast::hash(&expected[..60]);
+        expected[60..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode(&expected, GRAPH_ID).expect("whole"), 0x0102);
     }
 
     #[test]

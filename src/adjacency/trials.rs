@@ -113,7 +113,9 @@ pub(crate) fn bytes_of_roaring_are_safe(portable: &[u8], ends: &[u8]) {
 fn list_of(keys: &[EdgeKey]) -> EdgeList {
     let by_id: BTreeMap<u32, EdgeKey> = keys.iter().map(|key| (key.id, *key)).collect();
     let mut list = EdgeList::default();
-    by_id.into_values().for_each(|key| list.push(key));
+    for key in by_id.into_values() {
+        list.push(key);
+    }
     list
 }
 
