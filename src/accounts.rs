@@ -8,10 +8,13 @@
 //! of the keyed hash, so a wrong slot almost never touches a wrong record. Looking one name up is
 //! one hash, one bucket and one record: two cache misses, which a batch overlaps.
 
+use crate::blocks::{BLOCK_BYTES, Blocks};
 use crate::chunks::{CHUNK_ITEMS, Chunks};
+use crate::error::Result;
 use crate::format::{ACCOUNT_COUNT_MAX, Identity, read_u32, read_u64, write_u32, write_u64};
 use crate::storage::{Bytes, PrivateBytes, make_private, prefetch};
 use crate::types::Counts;
+use std::cell::Cell;
 
 /// The size of an account record: one cache line.
 pub(crate) const RECORD_BYTES: usize = 64;
@@ -191,11 +194,13 @@ pub(crate) mod index {
         prefetch(buckets, first_bucket(buckets, hash) * BUCKET_BYTES);
     }
 
-    /// The first id stored under `hash` that `is_it` accepts.
+    /// The first id stored under `hash` that `is_it` accepts. `holds` is asked before a bucket is
+    /// read, with its place; where it says no, nothing is found.
     #[inline]
     pub(crate) fn find(
         buckets: &[u8],
         hash: u64,
+        mut holds: impl FnMut(usize) -> bool,
         mut is_it: impl FnMut(u32) -> bool,
     ) -> Option<u32> {
         let bucket_count = buckets.len() / BUCKET_BYTES;
@@ -203,6 +208,9 @@ pub(crate) mod index {
         // A damaged index may have no empty slot, so the search ends after one round.
         for _ in 0..bucket_count {
             let start = bucket * BUCKET_BYTES;
+            if !holds(start) {
+                return None;
+            }
             let slots = &buckets[start..start + BUCKET_BYTES];
             // All eight are compared before any is looked at: where the name is in its bucket
             // cannot be predicted, and a wrong guess costs more than the other seven.
@@ -255,39 +263,61 @@ pub(crate) struct RecordBlock<'a> {
 }
 
 enum BlockRecords<'a> {
-    Image(&'a mut [u8]),
+    Image(&'a mut [u8], &'a Blocks),
     New(&'a mut [AccountRecord]),
 }
 
 impl RecordBlock<'_> {
     /// Gets all records ready to be changed, where most of them will be.
     pub(crate) fn make_private(&mut self) {
-        if let BlockRecords::Image(bytes) = &mut self.records {
+        if let BlockRecords::Image(bytes, _) = &mut self.records {
             make_private(bytes);
         }
     }
 
-    /// The 64 bytes of an account of the block.
+    /// Whether the record of an account of the block is as it was written. Errors: `Corrupt`.
+    #[inline]
+    pub(crate) fn check(&self, id: u32) -> Result<()> {
+        match &self.records {
+            BlockRecords::Image(_, blocks) => check_record(blocks, id),
+            BlockRecords::New(_) => Ok(()),
+        }
+    }
+
+    /// The 64 bytes of an account of the block; [`check`](RecordBlock::check) says whether they
+    /// can be believed.
     #[inline]
     pub(crate) fn record(&self, id: u32) -> Option<&[u8]> {
         let place = id.checked_sub(self.first_id)? as usize;
         match &self.records {
-            BlockRecords::Image(bytes) => bytes.get(place * RECORD_BYTES..)?.get(..RECORD_BYTES),
+            BlockRecords::Image(bytes, _) => bytes.get(place * RECORD_BYTES..)?.get(..RECORD_BYTES),
             BlockRecords::New(records) => Some(&records.get(place)?.0),
         }
     }
 
-    /// The same, to change it. The account must be of the block.
+    /// The same, to change it. The account must be of the block and checked.
     #[inline]
     pub(crate) fn record_mut(&mut self, id: u32) -> &mut [u8] {
         let place = (id - self.first_id) as usize;
         match &mut self.records {
-            BlockRecords::Image(bytes) => {
+            BlockRecords::Image(bytes, _) => {
                 &mut bytes[place * RECORD_BYTES..(place + 1) * RECORD_BYTES]
             }
             BlockRecords::New(records) => &mut records[place].0,
         }
     }
+}
+
+/// Where a record of an image begins in its file: the records follow the header.
+#[inline]
+fn record_start(id: u32) -> usize {
+    BLOCK_BYTES + id as usize * RECORD_BYTES
+}
+
+#[inline]
+fn check_record(blocks: &Blocks, id: u32) -> Result<()> {
+    let start = record_start(id);
+    blocks.check(start, start + RECORD_BYTES)
 }
 
 /// All accounts: those of the image and those added since.
@@ -298,6 +328,8 @@ pub(crate) struct Accounts {
     image_index: Bytes,
     image_index_range: (usize, usize),
     image_names: (usize, usize),
+    /// What of the image is as it was written.
+    image_blocks: Blocks,
     new_records: Chunks<AccountRecord>,
     new_hashes: Vec<u64>,
     new_index: Vec<u8>,
@@ -309,14 +341,15 @@ pub(crate) struct Accounts {
 pub(crate) const BATCH: usize = 32;
 
 impl Accounts {
-    /// The accounts of an image: its private record table, and where in `file` the index and the
-    /// long names are (start and end). The caller has checked the ranges.
+    /// The accounts of an image: its private record table, which follows the header, and where in
+    /// `file` the index and the long names are (start and end). The caller has checked the ranges.
     pub(crate) fn new(
         identity: Identity,
         records: PrivateBytes,
         file: Bytes,
         index_range: (usize, usize),
         name_range: (usize, usize),
+        image_blocks: Blocks,
     ) -> Accounts {
         let image_count = u32::try_from(records.len() / RECORD_BYTES).expect("header was checked");
         Accounts {
@@ -326,6 +359,7 @@ impl Accounts {
             image_index: file,
             image_index_range: index_range,
             image_names: name_range,
+            image_blocks,
             new_records: Chunks::new(),
             new_hashes: Vec::new(),
             new_index: Vec::new(),
@@ -336,7 +370,8 @@ impl Accounts {
     /// A table without an image, for building one.
     pub(crate) fn empty(identity: Identity) -> Accounts {
         let nothing = Bytes::Owned(std::sync::Arc::default());
-        Accounts::new(identity, PrivateBytes::Owned(Vec::new()), nothing, (0, 0), (0, 0))
+        let records = PrivateBytes::Owned(Vec::new());
+        Accounts::new(identity, records, nothing, (0, 0), (0, 0), Blocks::none())
     }
 
     /// The graph they belong to.
@@ -350,10 +385,14 @@ impl Accounts {
         self.image_count + self.new_hashes.len() as u32
     }
 
-    /// The 64 bytes of an account, removed or not.
+    /// The 64 bytes of an account, removed or not; `None` also where they are damaged, which
+    /// [`check`](Accounts::check) tells apart.
     #[inline]
     pub(crate) fn record(&self, id: u32) -> Option<&[u8]> {
         if id < self.image_count {
+            if !self.image_blocks.holds_at(record_start(id)) {
+                return None;
+            }
             let start = id as usize * RECORD_BYTES;
             self.image_records.get(start..start + RECORD_BYTES)
         } else {
@@ -361,7 +400,13 @@ impl Accounts {
         }
     }
 
-    /// The same, to change it. The id must exist.
+    /// Whether the record of an id is as it was written. Errors: `Corrupt`.
+    #[inline]
+    pub(crate) fn check(&self, id: u32) -> Result<()> {
+        if id < self.image_count { check_record(&self.image_blocks, id) } else { Ok(()) }
+    }
+
+    /// The same, to change it. The id must exist, and its record have been asked for before.
     #[inline]
     pub(crate) fn record_mut(&mut self, id: u32) -> &mut [u8] {
         if id < self.image_count {
@@ -387,7 +432,8 @@ impl Accounts {
     pub(crate) fn blocks_mut(&mut self) -> impl Iterator<Item = RecordBlock<'_>> {
         let firsts = |start: u32| (0..).map(move |block: u32| start + block * BLOCK_ACCOUNTS);
         let image = self.image_records.chunks_mut(CHUNK_ITEMS * RECORD_BYTES);
-        let image = image.map(BlockRecords::Image).zip(firsts(0));
+        let blocks = &self.image_blocks;
+        let image = image.map(move |bytes| BlockRecords::Image(bytes, blocks)).zip(firsts(0));
         let new = self.new_records.chunks_mut().map(BlockRecords::New);
         let new = new.zip(firsts(self.image_count));
         image.chain(new).map(|(records, first_id)| RecordBlock { first_id, records })
@@ -420,8 +466,25 @@ impl Accounts {
         } else {
             let names = &self.image_index[names_start..names_end];
             let start = offset_bytes as usize;
-            names.get(start..start.checked_add(name_bytes)?)
+            let name = names.get(start..start.checked_add(name_bytes)?)?;
+            let start = names_start + start;
+            self.image_blocks.check(start, start + name_bytes).is_ok().then_some(name)
         }
+    }
+
+    /// Whether the name of an account is as it was written. Errors: `Corrupt`.
+    pub(crate) fn check_name(&self, id: u32) -> Result<()> {
+        self.check(id)?;
+        let Some(record) = self.record(id).filter(|_| id < self.image_count) else {
+            return Ok(());
+        };
+        if record.name_bytes() <= INLINE_NAME_BYTES {
+            return Ok(());
+        }
+        let (names_start, names_end) = self.image_names;
+        let start = names_start.saturating_add(read_u64(record, NAME_OFFSET) as usize);
+        let end = start.saturating_add(record.name_bytes()).min(names_end);
+        self.image_blocks.check(start.min(end), end)
     }
 
     #[inline]
@@ -443,14 +506,57 @@ impl Accounts {
         &self.image_index[self.image_index_range.0..self.image_index_range.1]
     }
 
-    /// The id of a name. Cost: one hash, one bucket, one record.
+    #[inline]
+    fn bucket_holds(&self, place: usize) -> bool {
+        self.image_blocks.holds_at(self.image_index_range.0 + place)
+    }
+
+    /// The id of a name; `None` also where what it takes to find it is damaged, which
+    /// [`find`](Accounts::find) and [`check_absence`](Accounts::check_absence) tell apart.
+    /// Cost: one hash, one bucket, one record.
     pub(crate) fn lookup(&self, name: &str) -> Option<u32> {
         self.lookup_hashed(name, self.identity.name_hash(name))
     }
 
+    /// The same, for who relies on it that there is no such name. Errors: `Corrupt`.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<u32>> {
+        match self.lookup(name) {
+            Some(id) => Ok(Some(id)),
+            None => self.check_absence(name).map(|()| None),
+        }
+    }
+
     fn lookup_hashed(&self, name: &str, hash: u64) -> Option<u32> {
-        index::find(self.image_buckets(), hash, |id| self.is_named(id, name))
-            .or_else(|| index::find(&self.new_index, hash, |id| self.is_named(id, name)))
+        let holds = |place| self.bucket_holds(place);
+        index::find(self.image_buckets(), hash, holds, |id| self.is_named(id, name)).or_else(|| {
+            index::find(&self.new_index, hash, |_| true, |id| self.is_named(id, name))
+        })
+    }
+
+    /// Whether a name that was not found was not there: nothing that was looked at is damaged.
+    /// Errors: `Corrupt`.
+    pub(crate) fn check_absence(&self, name: &str) -> Result<()> {
+        if !self.image_blocks.are_damaged() {
+            return Ok(());
+        }
+        let damage = Cell::new(None);
+        let holds = |found: Result<()>| {
+            let holds = found.is_ok();
+            if let Err(error) = found {
+                damage.set(Some(error));
+            }
+            holds
+        };
+        let bucket_holds = |place| {
+            let start = self.image_index_range.0 + place;
+            holds(self.image_blocks.check(start, start + index::BUCKET_BYTES))
+        };
+        let is_it = |id: u32| {
+            holds(if id < self.len() { self.check_name(id) } else { Ok(()) });
+            false
+        };
+        index::find(self.image_buckets(), self.identity.name_hash(name), bucket_holds, is_it);
+        damage.into_inner().map_or(Ok(()), Err)
     }
 
     /// Looks up to [`BATCH`] names up together: hashes them all and asks for their buckets, then
@@ -484,8 +590,8 @@ impl Accounts {
             }
         }
         for (id, hash) in ids.iter_mut().zip(&hashes[..names.len()]) {
-            *id = index::find(buckets, *hash, |_| true)
-                .or_else(|| index::find(&self.new_index, *hash, |_| true));
+            *id = index::find(buckets, *hash, |place| self.bucket_holds(place), |_| true)
+                .or_else(|| index::find(&self.new_index, *hash, |_| true, |_| true));
             if let Some(id) = *id {
                 self.prefetch_record(id);
             }
@@ -608,7 +714,7 @@ mod tests {
     #[test]
     fn a_full_or_empty_index_ends_the_search() {
         let full = vec![0xff; 2 * index::BUCKET_BYTES];
-        assert_eq!(index::find(&full, u64::MAX, |_| false), None);
-        assert_eq!(index::find(&[], 1, |_| true), None);
+        assert_eq!(index::find(&full, u64::MAX, |_| true, |_| false), None);
+        assert_eq!(index::find(&[], 1, |_| true, |_| true), None);
     }
 }

@@ -12,10 +12,11 @@ mod writer;
 
 use crate::accounts::{Accounts, RECORD_BYTES, index};
 use crate::adjacency::{ListView, SetsView};
+use crate::blocks::{self, Blocks};
 use crate::error::{Error, Result};
 use crate::format::{
     IMAGE_MAGIC, Identity, NO_SOURCE_POSITION, check_header, image_file_name, read_u32, read_u64,
-    seal_header, write_u32, write_u64,
+    seal_header, version_of, write_u32, write_u64,
 };
 use crate::storage::{Bytes, Storage};
 use std::path::PathBuf;
@@ -29,6 +30,9 @@ const SECTION_ENTRY_BYTES: usize = 24;
 const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SECTION_ENTRY_BYTES;
 /// The last field before the checksum.
 const BEING_REMOVED_COUNT_OFFSET: usize = IMAGE_HEADER_BYTES as usize - 8;
+const BLOCKS_ENTRY_OFFSET: usize = NEWEST_AT_OFFSET + 4;
+/// Images of this version have no checksums by blocks.
+const VERSION_WITHOUT_BLOCKS: u32 = 1;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
 const SETS_START: u64 = 8;
 
@@ -129,6 +133,8 @@ pub(crate) struct ImageHeader {
     pub(crate) names: Section,
     /// The sets.
     pub(crate) sets: Section,
+    /// The checksums of all blocks before it; empty in images of version 1.
+    blocks: Section,
 }
 
 impl ImageHeader {
@@ -138,13 +144,20 @@ impl ImageHeader {
 
     /// Bytes of all sections: what [`Image::verify`] compares with checksums.
     pub(crate) fn section_bytes(&self) -> u64 {
-        self.sections().iter().map(|section| section.len_bytes).sum()
+        let sections = self.sections();
+        sections.iter().chain([&self.blocks]).map(|section| section.len_bytes).sum()
+    }
+
+    /// What the checksums of its blocks depend on beside them: they are of this image alone.
+    fn blocks_seed(&self) -> Vec<u8> {
+        [&self.identity.graph_id[..], &self.position.sequence.to_le_bytes()].concat()
     }
 
     /// The length of the whole file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.sections()
             .iter()
+            .chain([&self.blocks])
             .map(|section| section.offset_bytes.saturating_add(section.len_bytes))
             .fold(IMAGE_HEADER_BYTES, u64::max)
     }
@@ -167,8 +180,8 @@ impl ImageHeader {
         write_u64(&mut bytes, 104, self.totals.follow_count);
         write_u64(&mut bytes, 112, self.totals.following_fingerprint);
         write_u64(&mut bytes, 120, self.totals.follower_fingerprint);
-        for (number, section) in self.sections().iter().enumerate() {
-            let at = SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES;
+        let places = (SECTION_TABLE_OFFSET..).step_by(SECTION_ENTRY_BYTES).zip(self.sections());
+        for (at, section) in places.chain([(BLOCKS_ENTRY_OFFSET, self.blocks)]) {
             write_u64(&mut bytes, at, section.offset_bytes);
             write_u64(&mut bytes, at + 8, section.len_bytes);
             write_u32(&mut bytes, at + 16, section.crc);
@@ -182,13 +195,15 @@ impl ImageHeader {
     fn decode(bytes: &[u8]) -> Result<ImageHeader> {
         let bytes = check_header(bytes, IMAGE_HEADER_BYTES, IMAGE_MAGIC)?;
         let source_position = read_u64(bytes, 56);
-        let section = |number: usize| {
-            let at = SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES;
-            Section {
-                offset_bytes: read_u64(bytes, at),
-                len_bytes: read_u64(bytes, at + 8),
-                crc: read_u32(bytes, at + 16),
-            }
+        let section_at = |at: usize| Section {
+            offset_bytes: read_u64(bytes, at),
+            len_bytes: read_u64(bytes, at + 8),
+            crc: read_u32(bytes, at + 16),
+        };
+        let section = |number: usize| section_at(SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES);
+        let blocks = match version_of(bytes) {
+            VERSION_WITHOUT_BLOCKS => Section::default(),
+            _ => section_at(BLOCKS_ENTRY_OFFSET),
         };
         Ok(ImageHeader {
             identity: Identity {
@@ -217,6 +232,7 @@ impl ImageHeader {
             index: section(1),
             names: section(2),
             sets: section(3),
+            blocks,
         })
     }
 
@@ -237,12 +253,30 @@ impl ImageHeader {
         let whole = self.sections().iter().all(fits)
             && self.records.len_bytes == u64::from(self.id_count) * RECORD_BYTES as u64
             && self.index.len_bytes.is_multiple_of(index::BUCKET_BYTES as u64)
-            && self.index.len_bytes > 0;
+            && self.index.len_bytes > 0
+            && (self.blocks == Section::default() || self.has_fitting_blocks());
         if whole {
             Ok(())
         } else {
             Err(Error::corrupt("the sections of the image do not fit together"))
         }
+    }
+}
+
+impl ImageHeader {
+    /// Whether every section begins with a block, and the table has one checksum for each block.
+    fn has_fitting_blocks(&self) -> bool {
+        let (start, block) = (self.blocks.offset_bytes, blocks::BLOCK_BYTES as u64);
+        let is_behind = |section: &Section| {
+            let end = section.offset_bytes.checked_add(section.len_bytes);
+            section.offset_bytes.is_multiple_of(block) && end.is_some_and(|end| end <= start)
+        };
+        start.is_multiple_of(block)
+            && self.sections().iter().all(is_behind)
+            && self.records.offset_bytes == IMAGE_HEADER_BYTES
+            && start >= IMAGE_HEADER_BYTES
+            && self.blocks.len_bytes
+                == blocks::table_bytes((start - IMAGE_HEADER_BYTES) / block)
     }
 }
 
@@ -253,6 +287,7 @@ pub(crate) struct Image {
     path: PathBuf,
     /// The checked header.
     pub(crate) header: ImageHeader,
+    blocks: Blocks,
 }
 
 impl Image {
@@ -270,7 +305,9 @@ impl Image {
                 .at_offset(48)
                 .expected(sequence, header.position.sequence));
         }
-        Ok(Image { file, path, header })
+        let table_start = (header.blocks.len_bytes > 0).then_some(header.blocks.offset_bytes);
+        let blocks = Blocks::new(file.clone(), &path, table_start, header.blocks_seed());
+        Ok(Image { file, path, header, blocks })
     }
 
     /// The accounts of this image, with a private record table of their own.
@@ -284,6 +321,7 @@ impl Image {
             self.file.clone(),
             self.header.index.range(),
             self.header.names.range(),
+            self.blocks.clone(),
         ))
     }
 
@@ -293,8 +331,9 @@ impl Image {
         if offset_bytes == 0 {
             return Ok(SetsView::EMPTY);
         }
-        let sets = SetsView::parse(self.sets_from(offset_bytes)?);
-        let sets = sets.map_err(|error| self.in_sets(error, offset_bytes))?;
+        let bytes = self.sets_from(offset_bytes)?;
+        let sets = SetsView::parse(bytes).and_then(|sets| Ok((sets, sets.rest()?)));
+        let sets = self.check_extent(offset_bytes, bytes, sets)?;
         self.check_length(sets.longest(), offset_bytes)?;
         Ok(sets)
     }
@@ -305,10 +344,35 @@ impl Image {
         if offset_bytes == 0 {
             return Ok(ListView::EMPTY);
         }
-        let followers = SetsView::parse_followers(self.sets_from(offset_bytes)?);
-        let followers = followers.map_err(|error| self.in_sets(error, offset_bytes))?;
+        let bytes = self.sets_from(offset_bytes)?;
+        let followers = SetsView::parse_followers(bytes);
+        let followers = followers.and_then(|followers| Ok((followers, followers.behind()?)));
+        let followers = self.check_extent(offset_bytes, bytes, followers)?;
         self.check_length(followers.len(), offset_bytes)?;
         Ok(followers)
+    }
+
+    /// Compares the blocks of what was found in `bytes` with their checksums. Where it ends was
+    /// read from bytes in it, so where those hold, the end does. What cannot be read at all is
+    /// damaged in the block it begins in, or not what the writer writes.
+    #[inline]
+    fn check_extent<T>(
+        &self,
+        offset_bytes: u64,
+        bytes: &[u8],
+        found: Result<(T, &[u8])>,
+    ) -> Result<T> {
+        let start = (self.header.sets.offset_bytes + offset_bytes) as usize;
+        match found {
+            Ok((found, rest)) => {
+                self.blocks.check(start, start + (bytes.len() - rest.len()))?;
+                Ok(found)
+            }
+            Err(error) => {
+                self.blocks.check(start, start + 1)?;
+                Err(self.in_sets(error, offset_bytes))
+            }
+        }
     }
 
     #[inline]
@@ -368,13 +432,21 @@ impl Image {
     /// `watch` is told how long each piece was that was read, and an error of its ends it.
     /// Cost: the size of the file.
     pub(crate) fn verify(&self, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        if self.blocks.have_checksums() {
+            self.verify_table(watch)?;
+        }
         let mut read_bytes = IMAGE_HEADER_BYTES as usize;
         for (section, name) in self.header.sections().iter().zip(SECTION_NAMES) {
             let (start, end) = section.range();
             let mut hasher = crc32fast::Hasher::new();
-            for piece in self.file[start..end].chunks(VERIFY_PIECE_BYTES) {
-                hasher.update(piece);
-                watch(piece.len() as u64)?;
+            for piece_start in (start..end).step_by(VERIFY_PIECE_BYTES) {
+                let piece_end = end.min(piece_start + VERIFY_PIECE_BYTES);
+                // The block says where it is, the section would say only that it is somewhere.
+                if self.blocks.have_checksums() {
+                    self.blocks.compare_again(piece_start, piece_end)?;
+                }
+                hasher.update(&self.file[piece_start..piece_end]);
+                watch((piece_end - piece_start) as u64)?;
             }
             let crc = hasher.finalize();
             if crc != section.crc {
@@ -394,6 +466,20 @@ impl Image {
             read_bytes = end;
         }
         Ok(())
+    }
+
+    /// Reads the checksums of the blocks, and holds them to the header and to their own.
+    fn verify_table(&self, watch: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+        self.blocks.compare_table()?;
+        let (start, end) = self.header.blocks.range();
+        let crc = crc32fast::hash(&self.file[start..end]);
+        if crc != self.header.blocks.crc {
+            return Err(Error::corrupt("checksum of the checksums of the blocks")
+                .at_path(&self.path)
+                .at_offset(self.header.blocks.offset_bytes)
+                .expected(self.header.blocks.crc, crc));
+        }
+        watch(self.header.blocks.len_bytes)
     }
 
     /// The length of the file.

@@ -100,6 +100,7 @@
 
 mod accounts;
 mod adjacency;
+mod blocks;
 mod chunks;
 mod consumers;
 mod edge_sorter;

@@ -178,6 +178,12 @@ impl<'a> SetsView<'a> {
         }
     }
 
+    /// What comes behind both lists. O(1).
+    #[inline]
+    pub(crate) fn rest(&self) -> Result<&'a [u8]> {
+        self.followers.behind()
+    }
+
     /// The time of the newest edge of both lists; 0 where there is none.
     pub(crate) fn newest_at(&self) -> Result<u32> {
         Ok(self.following.newest_at()?.max(self.followers.newest_at()?))
@@ -255,6 +261,12 @@ impl<'a> ListView<'a> {
         let mut reader = Reader::new(self.rest);
         let order = OrderView::parse(self.len, &mut reader)?;
         Ok((order, reader.rest()))
+    }
+
+    /// What comes behind the list. O(1).
+    #[inline]
+    pub(crate) fn behind(&self) -> Result<&'a [u8]> {
+        if self.has_order { Ok(self.order()?.1) } else { Ok(self.rest) }
     }
 
     /// The edges strictly below a cursor, newest first: O(log n) to begin, about O(1) a step.

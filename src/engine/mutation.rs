@@ -265,7 +265,7 @@ impl Plan<'_> {
                 }
                 Ok(Step::Last(Record::Unfollowed { from, to }, fit))
             }
-            Change::AddAccount { name, foreign } => match self.graph.accounts().lookup(name) {
+            Change::AddAccount { name, foreign } => match self.graph.accounts().find(name)? {
                 Some(id) => {
                     self.graph.check_stays(id).map_err(|error| error.about(name))?;
                     Ok(Step::Nothing)
@@ -372,7 +372,7 @@ impl Plan<'_> {
         let find = |who: Who<'_>| match who {
             Who::Name(name) => {
                 check_name(name).map_err(|error| error.about(name))?;
-                Ok(self.graph.accounts().lookup(name))
+                self.graph.accounts().find(name).map_err(|error| error.about(name))
             }
             Who::Id(_) => self.resolve(who).map(Some),
         };

@@ -225,7 +225,7 @@ impl UnderWay<'_> {
             .map(|found| match found.kind {
                 Kind::MissingAccount => {
                     let name = self.sides.graph.name(found.from)?;
-                    Ok(live.accounts().lookup(name).map(|_| Fate::SoAlready))
+                    Ok(live.accounts().find(name)?.map(|_| Fate::SoAlready))
                 }
                 Kind::ExtraAccount => Ok(None),
                 Kind::MissingFollow => self.look_at_missing(live, found),
@@ -260,7 +260,7 @@ impl UnderWay<'_> {
         for (end, id) in ends.iter_mut().zip([found.from, found.to]) {
             if id >= self.sides.own_id_count {
                 // Where it is not there, this batch may be about to add it.
-                *end = live.accounts().lookup(self.sides.graph.name(id)?);
+                *end = live.accounts().find(self.sides.graph.name(id)?)?;
             } else if live.check_exists(id).is_ok() {
                 *end = Some(id);
             } else {

@@ -55,15 +55,12 @@ impl Graph {
                     let error = Error::corrupt("an account was given another id than the next");
                     return Err(error.expected(self.accounts.len(), id));
                 }
-                match self.accounts.lookup(name) {
+                match self.accounts.find(name)? {
                     Some(_) => Err(Error::corrupt("an account was added twice")),
                     None => Ok(Fit::default()),
                 }
             }
-            Record::AccountRemoved { id } => match self.lists(id) {
-                Err(error) if error.kind() != ErrorKind::ForeignAccount => Err(error),
-                _ => Ok(Fit::default()),
-            },
+            Record::AccountRemoved { id } => self.check_removal(id).map(|()| Fit::default()),
             Record::RemovalBegan { id } => {
                 let being_removed = self.live(id)?.is_being_removed();
                 let twice = || Error::corrupt(REMOVED_TWICE);
@@ -83,6 +80,30 @@ impl Graph {
                 }
                 Ok(fit)
             }
+        }
+    }
+
+    /// Whether an account can be taken out of the lists of all others: what is to be changed there
+    /// is as it was written. Errors: `UnknownAccount`, `Corrupt`.
+    fn check_removal(&self, id: u32) -> Result<()> {
+        let record = self.live(id)?;
+        if record.is_being_removed() && (record.is_foreign() || record.counts() == Counts::default())
+        {
+            // All its follows are gone.
+            return Ok(());
+        }
+        match self.lists(id) {
+            Ok(lists) => {
+                let mut ends = lists.following.iter().chain(lists.followers.iter());
+                ends.try_for_each(|other| self.accounts.check(other))
+            }
+            Err(error) if error.kind() == ErrorKind::ForeignAccount => {
+                (0..self.accounts.len()).try_for_each(|other| match self.lists(other) {
+                    Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
+                    _ => Ok(()),
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 

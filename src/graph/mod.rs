@@ -110,7 +110,13 @@ impl Graph {
     /// The record of an account that exists.
     #[inline]
     fn live(&self, id: u32) -> Result<&[u8]> {
-        self.accounts.live(id).ok_or_else(|| Error::bare(ErrorKind::UnknownAccount))
+        self.accounts.live(id).ok_or_else(|| self.no_account(id))
+    }
+
+    /// Why an id has no account: there is none, or its record is damaged.
+    #[cold]
+    fn no_account(&self, id: u32) -> Error {
+        self.accounts.check(id).err().unwrap_or(Error::bare(ErrorKind::UnknownAccount))
     }
 
     fn is_local(&self, id: u32) -> bool {

@@ -34,14 +34,14 @@ const PAGE_SCAN_MAX: usize = 4096;
 impl Graph {
     /// The id of a name. Errors: `InvalidName`, `UnknownAccount`.
     pub(crate) fn resolve(&self, name: &str) -> Result<u32> {
-        self.accounts.lookup(name).ok_or_else(|| missing(name).about(name))
+        self.accounts.lookup(name).ok_or_else(|| self.missing(name).about(name))
     }
 
     /// The ids of two names, looked up in step. Errors as [`resolve`](Graph::resolve).
     pub(crate) fn resolve_pair(&self, names: [&str; 2]) -> Result<(u32, u32)> {
         let ids = self.accounts.lookup_pair(names);
         let resolved =
-            |place: usize| ids[place].ok_or_else(|| missing(names[place]).about(names[place]));
+            |place: usize| ids[place].ok_or_else(|| self.missing(names[place]).about(names[place]));
         Ok((resolved(0)?, resolved(1)?))
     }
 
@@ -53,12 +53,19 @@ impl Graph {
         for names in names.chunks(BATCH) {
             self.accounts.lookup_batch(names, &mut ids);
             let found = names.iter().zip(&ids);
-            resolved.extend(found.map(|(name, id)| id.ok_or_else(|| missing(name.as_ref()))));
+            resolved.extend(found.map(|(name, id)| id.ok_or_else(|| self.missing(name.as_ref()))));
         }
         resolved
     }
 
-    /// Whether an account exists. Errors: `UnknownAccount`.
+    /// Why a name has no account: it cannot, or there is none, or what says so is damaged.
+    #[cold]
+    fn missing(&self, name: &str) -> Error {
+        let reason = check_name(name).and_then(|()| self.accounts.check_absence(name));
+        reason.err().unwrap_or(Error::bare(ErrorKind::UnknownAccount))
+    }
+
+    /// Whether an account exists. Errors: `UnknownAccount`, `Corrupt`.
     pub(crate) fn check_exists(&self, id: u32) -> Result<()> {
         self.live(id).map(|_| ())
     }
@@ -71,7 +78,9 @@ impl Graph {
     pub(crate) fn name(&self, id: u32) -> Result<&str> {
         self.live(id)?;
         self.accounts.name(id).ok_or_else(|| {
-            Error::corrupt(format!("the name of account {id}")).at_path(self.image.path())
+            let error = || Error::corrupt(format!("the name of account {id}"));
+            let damage = self.accounts.check_name(id).err();
+            damage.unwrap_or_else(|| error().at_path(self.image.path()))
         })
     }
 
@@ -128,7 +137,7 @@ impl Graph {
             self.accounts.lookup_batch(names, &mut ids);
             results.extend(names.iter().zip(&ids).map(|(name, id)| match id {
                 Some(id) => self.counts(*id),
-                None => Err(missing(name.as_ref())),
+                None => Err(self.missing(name.as_ref())),
             }));
         }
     }
@@ -220,10 +229,4 @@ impl Graph {
         let names = first.into_iter().map(|id| self.name(id).map(str::to_owned));
         Ok(KnownFollowers { count: count as u32, first: names.collect::<Result<_>>()? })
     }
-}
-
-/// Why a name has no account.
-#[cold]
-fn missing(name: &str) -> Error {
-    check_name(name).err().unwrap_or(Error::bare(ErrorKind::UnknownAccount))
 }

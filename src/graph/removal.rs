@@ -78,7 +78,7 @@ impl Graph {
         limit: usize,
     ) -> Result<RemovalSlice> {
         if self.live(id)?.is_foreign() {
-            return Ok(self.foreign_slice(id, place, limit));
+            return self.foreign_slice(id, place, limit);
         }
         let image_sequence = self.image.header.position.sequence;
         if place.image_sequence != image_sequence {
@@ -111,12 +111,14 @@ impl Graph {
         for pairs in pairs.chunks(PREFETCH_PAIRS) {
             self.prefetch_follows(pairs);
             for &(from, to) in pairs {
+                self.accounts.check(from)?;
+                self.accounts.check(to)?;
                 // Where a damaged image contradicts itself, no record could say that the follow
                 // went. It goes with the account.
-                if let Ok(fit) = self.fit_of_unfollow(from, to)
-                    && fit.relation.following
-                {
-                    slice.push(from, to, fit);
+                match self.fit_of_unfollow(from, to) {
+                    Ok(fit) if fit.relation.following => slice.push(from, to, fit),
+                    Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
@@ -129,23 +131,34 @@ impl Graph {
     }
 
     /// The same for a foreign account: all local accounts are asked, some at a time.
-    fn foreign_slice(&self, foreign: u32, place: &mut RemovalPlace, limit: usize) -> RemovalSlice {
+    fn foreign_slice(
+        &self,
+        foreign: u32,
+        place: &mut RemovalPlace,
+        limit: usize,
+    ) -> Result<RemovalSlice> {
         let mut slice = RemovalSlice::default();
         let end = self.accounts.len().min(place.next_account.saturating_add(SCAN_MAX as u32));
         while place.next_account < end {
             let id = place.next_account;
-            if let Ok(lists) = self.lists(id) {
+            let lists = self.lists(id);
+            if let Err(error) = &lists
+                && error.kind() == ErrorKind::Corrupt
+            {
+                return lists.map(|_| slice);
+            }
+            if let Ok(lists) = lists {
                 let follows = lists.following.contains(foreign);
                 if lists.followers.contains(foreign) {
                     if slice.follows.len() == limit {
-                        return slice;
+                        return Ok(slice);
                     }
                     let relation = Relation { following: true, followed_by: follows };
                     slice.push(foreign, id, self.fit_with(foreign, id, relation));
                 }
                 if follows {
                     if slice.follows.len() == limit {
-                        return slice;
+                        return Ok(slice);
                     }
                     // The follow in the other direction, if there was one, went before it.
                     let relation = Relation { following: true, followed_by: false };
@@ -155,7 +168,7 @@ impl Graph {
             place.next_account += 1;
         }
         slice.is_last = end == self.accounts.len();
-        slice
+        Ok(slice)
     }
 
     /// The first account from `next` on that is being removed. `next` moves behind it, or behind

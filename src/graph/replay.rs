@@ -292,6 +292,7 @@ impl Sweep {
         ends: &[End],
     ) -> Result<(), (Error, End)> {
         let (first, id) = (ends[0], ends[0].account);
+        block.records.check(id).map_err(|error| (error, first))?;
         let record = block.records.record_mut(id);
         if record.is_removed() {
             return Err((Error::bare(ErrorKind::UnknownAccount), first));

@@ -6,6 +6,7 @@ use crate::accounts::{
     set_sets_offset,
 };
 use crate::adjacency::{EdgeList, encode_sets};
+use crate::blocks::{self, BlockHasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Identity;
 use crate::storage::OutputFile;
@@ -16,6 +17,7 @@ use roaring::RoaringBitmap;
 struct SectionWriter {
     section: Section,
     hasher: crc32fast::Hasher,
+    blocks: BlockHasher,
     buffer: Vec<u8>,
 }
 
@@ -26,6 +28,7 @@ impl SectionWriter {
         SectionWriter {
             section: Section { offset_bytes, ..Section::default() },
             hasher: crc32fast::Hasher::new(),
+            blocks: BlockHasher::new(),
             buffer: Vec::with_capacity(SECTION_BUFFER_BYTES),
         }
     }
@@ -46,14 +49,17 @@ impl SectionWriter {
     fn flush(&mut self, file: &mut dyn OutputFile) -> Result<()> {
         file.write_at(self.section.offset_bytes + self.section.len_bytes, &self.buffer)?;
         self.hasher.update(&self.buffer);
+        self.blocks.update(&self.buffer);
         self.section.len_bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    fn finish(mut self, file: &mut dyn OutputFile) -> Result<Section> {
+    /// Ends the section; the checksums of its blocks go behind those of the sections before it.
+    fn finish(mut self, file: &mut dyn OutputFile, checksums: &mut Vec<u32>) -> Result<Section> {
         self.flush(file)?;
         self.section.crc = self.hasher.finalize();
+        checksums.extend(self.blocks.finish());
         Ok(self.section)
     }
 }
@@ -318,17 +324,20 @@ impl<'a> ImageWriter<'a> {
         for part in self.index.chunks(SECTION_BUFFER_BYTES) {
             index_writer.write(file, part)?;
         }
-        let header = ImageHeader {
+        let mut checksums = Vec::new();
+        let mut header = ImageHeader {
             identity: self.plan.identity,
             position: self.plan.position,
             id_count: self.plan.id_count,
             totals: self.totals,
             newest_at: self.newest_at,
-            records: self.records.finish(file)?,
-            index: index_writer.finish(file)?,
-            names: self.names.finish(file)?,
-            sets: self.sets.finish(file)?,
+            records: self.records.finish(file, &mut checksums)?,
+            index: index_writer.finish(file, &mut checksums)?,
+            names: self.names.finish(file, &mut checksums)?,
+            sets: self.sets.finish(file, &mut checksums)?,
+            blocks: Section::default(),
         };
+        header.blocks = write_blocks(file, &header, &checksums)?;
         file.write_at(0, &header.encode())?;
         file.sync()?;
         Ok(header)
@@ -351,6 +360,19 @@ impl<'a> ImageWriter<'a> {
         }
         Ok(())
     }
+}
+
+/// Writes the checksums of the blocks behind the sections. What lies between is zeros.
+fn write_blocks(
+    file: &mut dyn OutputFile,
+    header: &ImageHeader,
+    checksums: &[u32],
+) -> Result<Section> {
+    let table = blocks::encode_table(checksums, &header.blocks_seed());
+    let offset_bytes = header.file_bytes().next_multiple_of(IMAGE_HEADER_BYTES);
+    file.write_at(offset_bytes, &table)?;
+    let len_bytes = table.len() as u64;
+    Ok(Section { offset_bytes, len_bytes, crc: crc32fast::hash(&table) })
 }
 
 /// How many ids two strictly ascending slices share, by intersection of bitmaps: what a mutual

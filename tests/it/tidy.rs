@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 7] = [
     &["error"],
     &["types", "chunks", "workers"],
-    &["format", "storage", "accounts", "adjacency", "list", "edge_sorter"],
+    &["format", "storage", "blocks", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
     &["recovery", "store", "sync", "walk", "consumers"],
     &["engine"],
