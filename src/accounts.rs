@@ -528,9 +528,8 @@ impl Accounts {
 
     fn lookup_hashed(&self, name: &str, hash: u64) -> Option<u32> {
         let holds = |place| self.bucket_holds(place);
-        index::find(self.image_buckets(), hash, holds, |id| self.is_named(id, name)).or_else(|| {
-            index::find(&self.new_index, hash, |_| true, |id| self.is_named(id, name))
-        })
+        index::find(self.image_buckets(), hash, holds, |id| self.is_named(id, name))
+            .or_else(|| index::find(&self.new_index, hash, |_| true, |id| self.is_named(id, name)))
     }
 
     /// Whether a name that was not found was not there: nothing that was looked at is damaged.

@@ -200,7 +200,8 @@ impl ImageHeader {
             len_bytes: read_u64(bytes, at + 8),
             crc: read_u32(bytes, at + 16),
         };
-        let section = |number: usize| section_at(SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES);
+        let section =
+            |number: usize| section_at(SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES);
         let blocks = match version_of(bytes) {
             VERSION_WITHOUT_BLOCKS => Section::default(),
             _ => section_at(BLOCKS_ENTRY_OFFSET),
@@ -275,8 +276,7 @@ impl ImageHeader {
             && self.sections().iter().all(is_behind)
             && self.records.offset_bytes == IMAGE_HEADER_BYTES
             && start >= IMAGE_HEADER_BYTES
-            && self.blocks.len_bytes
-                == blocks::table_bytes((start - IMAGE_HEADER_BYTES) / block)
+            && self.blocks.len_bytes == blocks::table_bytes((start - IMAGE_HEADER_BYTES) / block)
     }
 }
 

@@ -277,10 +277,16 @@ impl Plan<'_> {
     }
 
     fn removal<'m>(&self, id: u32) -> Result<Step<'m>> {
-        if self.graph.check_stays(id).is_err() {
-            return Ok(Step::LongRemoval { id, has_begun: true });
+        match self.graph.check_stays(id) {
+            Err(error) if error.kind() == ErrorKind::BeingRemoved => {
+                return Ok(Step::LongRemoval { id, has_begun: true });
+            }
+            stays => stays?,
         }
         let follow_count = self.graph.follows_removed_at_once(id, self.removal_room)?;
+        if follow_count.is_some() {
+            self.graph.check(&Record::AccountRemoved { id })?;
+        }
         let long = Step::LongRemoval { id, has_begun: false };
         Ok(follow_count.map_or(long, |follow_count| Step::Removal(id, follow_count)))
     }

@@ -30,7 +30,8 @@ impl FollowGraph {
     /// Whether an account is being removed, or is gone.
     #[cfg(any(feature = "server", feature = "testing"))]
     pub(crate) fn is_leaving(&self, id: AccountId) -> bool {
-        self.shared.state.read().check_stays(id.0).is_err()
+        let stays = self.shared.state.read().check_stays(id.0);
+        stays.is_err_and(|error| error.kind() != crate::error::ErrorKind::Corrupt)
     }
 }
 

@@ -97,12 +97,11 @@ impl Graph {
                 let mut ends = lists.following.iter().chain(lists.followers.iter());
                 ends.try_for_each(|other| self.accounts.check(other))
             }
-            Err(error) if error.kind() == ErrorKind::ForeignAccount => {
-                (0..self.accounts.len()).try_for_each(|other| match self.lists(other) {
+            Err(error) if error.kind() == ErrorKind::ForeignAccount => (0..self.accounts.len())
+                .try_for_each(|other| match self.lists(other) {
                     Err(error) if error.kind() == ErrorKind::Corrupt => Err(error),
                     _ => Ok(()),
-                })
-            }
+                }),
             Err(error) => Err(error),
         }
     }

@@ -25,6 +25,8 @@ mod served;
 mod server;
 mod strain;
 mod support;
+mod swapped;
 mod tidy;
+mod touch;
 mod webhooks;
 mod wire;
