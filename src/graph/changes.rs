@@ -87,7 +87,8 @@ impl Graph {
     /// is as it was written. Errors: `UnknownAccount`, `Corrupt`.
     fn check_removal(&self, id: u32) -> Result<()> {
         let record = self.live(id)?;
-        if record.is_being_removed() && (record.is_foreign() || record.counts() == Counts::default())
+        if record.is_being_removed()
+            && (record.is_foreign() || record.counts() == Counts::default())
         {
             // All its follows are gone.
             return Ok(());

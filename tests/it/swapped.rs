@@ -61,8 +61,7 @@ fn look(dir: &Path, files: &Files, history: &History, what: &str) -> Seen {
     let graph = match options().durability(Durability::Never).open(dir) {
         Ok(graph) => graph,
         Err(error) => {
-            let kinds =
-                [ErrorKind::Corrupt, ErrorKind::UnsupportedVersion, ErrorKind::NotAGraph];
+            let kinds = [ErrorKind::Corrupt, ErrorKind::UnsupportedVersion, ErrorKind::NotAGraph];
             assert!(kinds.contains(&error.kind()), "{what}: {error}");
             assert!(error.path().is_some_and(|path| path.starts_with(dir)), "{what}: {error}");
             return Seen::Refused;
@@ -134,9 +133,8 @@ fn files_cut_at_any_length_are_refused_or_shorter_by_whole_commits() {
     let mut shorter_count = 0;
     for name in closed.keys().filter(|name| is_kept(name)) {
         let whole = closed[name].len();
-        let is_cut = |length: &usize| {
-            is_long || whole < 2048 || *length < 128 || length.is_multiple_of(251)
-        };
+        let is_cut =
+            |length: &usize| is_long || whole < 2048 || *length < 128 || length.is_multiple_of(251);
         for length in (0..whole).filter(is_cut) {
             let mut files = closed.clone();
             files.get_mut(name).unwrap().truncate(length);
