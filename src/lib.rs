@@ -109,6 +109,7 @@ mod format;
 mod graph;
 mod image;
 mod list;
+mod locks;
 mod log;
 mod recovery;
 #[cfg(feature = "server")]

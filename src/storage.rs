@@ -19,8 +19,8 @@ pub(crate) use scratch::{Scratch, ScratchDirectory};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, LOCK_FILE_NAME, file_kind};
+use crate::locks::Mutex;
 use memmap2::{Mmap, MmapMut, MmapOptions};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;

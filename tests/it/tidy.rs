@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, from the bottom up. A room may name those of its own row and below.
 const ROWS: [&[&str]; 7] = [
-    &["error"],
+    &["error", "locks"],
     &["types", "chunks", "workers"],
     &["format", "storage", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
