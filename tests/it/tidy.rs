@@ -218,6 +218,13 @@ fn the_file_system_is_named_in_storage_alone() {
     check_only_in("rustix", &["src/storage.rs", "src/cli/"]);
 }
 
+/// So that a checker of schedules can stand in for all of them.
+#[test]
+fn locks_come_from_one_place() {
+    check_only_in("parking_lot", &["src/locks.rs", "src/locks/", "src/server"]);
+    check_only_in("std::sync::Mutex", &["src/server", "src/cli"]);
+}
+
 #[test]
 fn json_exists_in_the_skins_alone() {
     check_only_in("serde_json", &["src/wire", "src/server", "src/cli"]);

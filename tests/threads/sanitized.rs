@@ -12,11 +12,3 @@ mod feed;
 mod moments;
 #[path = "../it/support.rs"]
 mod support;
-
-/// What the thread sanitizer is there to see. Run by name alone, it must be reported.
-#[test]
-fn a_race_on_purpose() {
-    if std::env::var_os("FOLLOWGRAPH_RACE").is_none() {
-        return;
-    }
-}
