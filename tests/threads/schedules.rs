@@ -12,6 +12,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::thread::{JoinHandle, spawn};
 use shuttle::{Config, Runner};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How many schedules of each kind a test tries.
@@ -124,16 +125,26 @@ fn a_graph_changes_places() {
     graph.follow("fan", "one").expect("memory");
     graph.add_account("two").expect("memory");
     let mut threads = Vec::new();
-    let writer = graph.clone();
+    let is_swapped = Arc::new(AtomicBool::new(false));
+    let (writer, is_over) = (graph.clone(), is_swapped.clone());
     threads.push(spawn(move || {
-        for (from, to) in [("one", "two"), ("two", "one"), ("one", "two")] {
-            let moved = [Mutation::unfollow("fan", from), Mutation::follow("fan", to)];
-            writer.apply(&moved).expect("memory");
+        // As long as it lasts, but not for ever where the schedule lets nobody else go on.
+        for _ in 0..20 {
+            for (from, to) in [("one", "two"), ("two", "one")] {
+                let moved = [Mutation::unfollow("fan", from), Mutation::follow("fan", to)];
+                writer.apply(&moved).expect("memory");
+            }
+            if is_over.load(Ordering::SeqCst) {
+                break;
+            }
         }
+        let moved = [Mutation::unfollow("fan", "one"), Mutation::follow("fan", "two")];
+        writer.apply(&moved).expect("memory");
     }));
-    let checkpoints = graph.clone();
+    let (checkpoints, is_over) = (graph.clone(), is_swapped);
     threads.push(spawn(move || {
-        checkpoints.checkpoint().expect("memory");
+        checkpoints.checkpoint().expect("a graph that changes can be recovered beside it");
+        is_over.store(true, Ordering::SeqCst);
     }));
     let reader = graph.clone();
     threads.push(spawn(move || {
