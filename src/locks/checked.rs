@@ -24,6 +24,11 @@ impl<T> Mutex<T> {
         MutexGuard { mutex: self, held: Some(whole(self.0.lock())) }
     }
 
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let held = self.0.try_lock().ok()?;
+        Some(MutexGuard { mutex: self, held: Some(held) })
+    }
+
     pub(crate) fn get_mut(&mut self) -> &mut T {
         whole(self.0.get_mut())
     }
@@ -36,6 +41,10 @@ pub(crate) struct MutexGuard<'a, T> {
 }
 
 impl<T> MutexGuard<'_, T> {
+    pub(crate) fn unlock_fair(guard: Self) {
+        drop(guard);
+    }
+
     pub(crate) fn unlocked<R>(guard: &mut Self, run: impl FnOnce() -> R) -> R {
         guard.held = None;
         let done = run();
