@@ -18,9 +18,9 @@
 mod radix;
 
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use crate::storage::{Bytes, OutputFile, Scratch};
 use crate::workers::{Workers, processor_count};
-use parking_lot::Mutex;
 use radix::{bit_len, sort};
 use std::ops::Range;
 use std::sync::Arc;

@@ -110,6 +110,7 @@ mod format;
 mod graph;
 mod image;
 mod list;
+mod locks;
 mod log;
 mod recovery;
 #[cfg(feature = "server")]

@@ -19,8 +19,8 @@ pub(crate) use scratch::{Scratch, ScratchDirectory};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, LOCK_FILE_NAME, file_kind};
+use crate::locks::Mutex;
 use memmap2::{Mmap, MmapMut, MmapOptions};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -152,7 +152,7 @@ pub(crate) fn prefetch(bytes: &[u8], offset_bytes: usize) {
 /// Asks the processor to fetch the cache line a value begins in.
 #[inline]
 pub(crate) fn prefetch_value<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         #[expect(unsafe_code, reason = "the intrinsic takes a raw pointer")]
@@ -162,7 +162,7 @@ pub(crate) fn prefetch_value<T>(value: &T) {
             _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>());
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = value;
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn prefetch_value<T>(value: &T) {
 /// costs an interrupt each, and another on every processor that runs a thread of this process.
 /// Where the kernel cannot (before Linux 5.14), that is how it will be.
 pub(crate) fn make_private(bytes: &mut [u8]) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         let page_bytes = rustix::param::page_size();
         let skipped_bytes = bytes.as_ptr().align_offset(page_bytes).min(bytes.len());
@@ -184,7 +184,7 @@ pub(crate) fn make_private(bytes: &mut [u8]) {
             rustix::mm::madvise(pages, whole_bytes, rustix::mm::Advice::LinuxPopulateWrite)
         };
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", not(miri))))]
     let _ = bytes;
 }
 
@@ -192,7 +192,7 @@ pub(crate) fn make_private(bytes: &mut [u8]) {
 /// what thousands of small changes took would stay with the process after the checkpoint that
 /// writes them out. Cost: a look at the free memory of the process, some milliseconds.
 pub(crate) fn give_back_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     {
         #[expect(unsafe_code, reason = "the C library has no safe form of this call")]
         // SAFETY: the call takes no pointer, may be made at any time from any thread, and touches

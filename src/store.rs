@@ -16,6 +16,7 @@ use crate::format::{
 };
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
+use crate::locks::AtomicU64;
 use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
 use crate::recovery::{Doubtful, LogPlace, SegmentView, doubtful, replay};
 use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
@@ -25,7 +26,7 @@ use crate::workers::processor_count;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A segment and how much of it is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! because the kernel may have dropped the dirty pages and would report success over lost data.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::locks::{AtomicU64, Condvar, Mutex, MutexGuard, yield_now};
 use crate::log::LogEnd;
 use crate::storage::LogSync;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Knows what is written and what is on disk.
@@ -204,7 +204,7 @@ const GATHER_ROUNDS_MAX: u32 = 16;
 fn gather(state: &mut MutexGuard<'_, SyncState>) {
     for _ in 0..GATHER_ROUNDS_MAX {
         let written = state.written.sequence;
-        MutexGuard::unlocked(state, std::thread::yield_now);
+        MutexGuard::unlocked(state, yield_now);
         if state.written.sequence == written {
             return;
         }

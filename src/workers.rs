@@ -5,7 +5,7 @@
 //! * Dropping waits for the threads; what they were at has then ended.
 
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

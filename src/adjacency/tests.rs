@@ -139,10 +139,12 @@ const LENS: [usize; 24] = [
     1, 2, 3, 4, 5, 16, 31, 32, 33, 127, 128, 129, 130, 255, 256, 257, 1000, 4095, 4096, 4097, 5000,
     9000, 300, 70_000,
 ];
+/// The longest list that Miri, which takes a thousand times as long, is given.
+const LEN_MAX: usize = if cfg!(miri) { 130 } else { usize::MAX };
 
 #[test]
 fn every_shape_comes_back_at_every_threshold() {
-    for (i, &len) in LENS.iter().enumerate() {
+    for (i, &len) in LENS.iter().enumerate().filter(|(_, len)| **len <= LEN_MAX) {
         for shape in 0..6_u8 {
             let times = [shape, shape + 3 + (i as u8 & 1)];
             let times = if len < 9000 { &times[..] } else { &times[usize::from(shape) & 1..][..1] };
@@ -215,7 +217,7 @@ fn the_bytes_of_two_small_lists_are_these() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 192 }))]
 
     #[test]
     fn random_lists_come_back(
@@ -329,9 +331,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 24 }))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "its sets are large")]
     fn lists_stay_right_under_any_changes(
         steps in steps(),
         shapes in any::<[u8; 2]>(),
@@ -386,6 +389,7 @@ fn roaring_samples() -> Vec<RoaringBitmap> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "its sets are large")]
 fn the_roaring_reader_agrees_with_the_roaring_crate() {
     let encoded: Vec<(RoaringBitmap, Vec<u8>)> = roaring_samples()
         .into_iter()
@@ -468,7 +472,7 @@ fn flip() -> impl Strategy<Value = (prop::sample::Index, u8, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }))]
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -476,6 +480,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "its sets are large")]
     fn damaged_encodings_never_panic(
         shapes in any::<[u8; 2]>(),
         len in prop_oneof![5 => 1..300_usize, 1 => Just(4500)],
@@ -498,7 +503,7 @@ proptest! {
 
 #[test]
 fn every_flipped_bit_of_a_small_blob_is_survived() {
-    for shape in 0..8 {
+    for shape in 0..if cfg!(miri) { 1 } else { 8 } {
         let mut bytes = Vec::new();
         let list = timed(ids_of(shape, 40, 5), shape, 1000, 7);
         encode_sets(&list, &timed(ids_of(1, 3, 5), 2, 1000, 1), &mut bytes);
@@ -511,6 +516,7 @@ fn every_flipped_bit_of_a_small_blob_is_survived() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "its sets are large")]
 fn a_hostile_roaring_set_is_survived() {
     let sample: Vec<u32> =
         (0..6_000).chain(70_000..70_100).chain((1 << 20..1_100_000).step_by(9)).collect();

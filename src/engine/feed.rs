@@ -9,14 +9,14 @@
 use super::FollowGraph;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Record, RecordReader};
+use crate::locks::{AtomicU64, MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use crate::log::{Frame, LogEnd};
 use crate::storage::Storage;
 use crate::sync::{Deadline, GroupSync};
 use crate::types::{AccountId, Change, Commit};
 use crate::walk::Walk;
-use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the readers of the log share, beside the graph and after it.

@@ -33,6 +33,7 @@ pub use repair::{Fate, Repair, RepairEvent};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::RecordList;
+use crate::locks::Mutex;
 use crate::log::{encode_frame, frame_bytes};
 use crate::storage::Storage;
 use crate::store::{Opened, Store, Watched};
@@ -43,7 +44,6 @@ use background::Background;
 use consumers::Consumers;
 use feed::Feed;
 use mutation::Editor;
-use parking_lot::Mutex;
 use reader::{OthersLog, Reader};
 use state::State;
 use std::path::Path;

@@ -18,10 +18,10 @@
 use super::{FollowGraph, Shared};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::locks::{Mutex, RwLockReadGuard};
 use crate::storage::{LogSync, ReadOnlyDirectory, give_back_freed_memory};
 use crate::store::{Seen, Store, Tail, Watched, newest};
 use crate::workers::processor_count;
-use parking_lot::{Mutex, RwLockReadGuard};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

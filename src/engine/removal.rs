@@ -5,8 +5,8 @@ use super::{FollowGraph, Shared};
 use crate::error::Result;
 use crate::format::RECORD_BYTES_MAX;
 use crate::graph::RemovalPlace;
+use crate::locks::MutexGuard;
 use crate::types::AccountId;
-use parking_lot::MutexGuard;
 
 impl FollowGraph {
     /// Goes on with every removal that was interrupted before the graph was opened, and returns

@@ -16,9 +16,9 @@ use crate::adjacency::{EdgeKey, SetsView};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Record, RecordReader};
 use crate::image::Image;
+use crate::locks::Mutex;
 use crate::log::Frame;
 use crate::storage::prefetch;
-use parking_lot::Mutex;
 use std::ops::Range;
 use std::thread;
 

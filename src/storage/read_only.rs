@@ -9,7 +9,7 @@
 use super::{Bytes, LogFile, OutputFile, PrivateBytes, Storage};
 use super::{map_file, map_file_privately, written_bytes};
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;

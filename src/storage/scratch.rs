@@ -2,7 +2,7 @@
 
 use super::{Bytes, DirectoryFile, OutputFile, Storage, map_file, random_bytes};
 use crate::error::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};

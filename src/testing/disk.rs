@@ -13,8 +13,8 @@
 use super::content::{Chance, Content};
 use crate::engine::{FollowGraph, Options};
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use crate::storage::{Bytes, LogFile, LogSync, OutputFile, PrivateBytes, Storage};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, from the bottom up. A room may name those of its own row and below.
 const ROWS: [&[&str]; 7] = [
-    &["error"],
+    &["error", "locks"],
     &["types", "chunks", "workers"],
     &["format", "storage", "blocks", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
@@ -216,6 +216,13 @@ fn the_file_system_is_named_in_storage_alone() {
     }
     check_only_in("memmap2", &["src/storage.rs"]);
     check_only_in("rustix", &["src/storage.rs", "src/cli/"]);
+}
+
+/// So that a checker of schedules can stand in for all of them.
+#[test]
+fn locks_come_from_one_place() {
+    check_only_in("parking_lot", &["src/locks.rs", "src/locks/", "src/server"]);
+    check_only_in("std::sync::Mutex", &["src/server", "src/cli"]);
 }
 
 #[test]

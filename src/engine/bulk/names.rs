@@ -9,8 +9,8 @@
 use crate::accounts::{Accounts, BATCH, INLINE_NAME_BYTES};
 use crate::edge_sorter::Edge;
 use crate::error::{Error, ErrorKind, Result};
+use crate::locks::RwLock;
 use crate::workers::{Workers, processor_count};
-use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// How many follows are looked up as one job: enough that handing it over costs nothing beside.
