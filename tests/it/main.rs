@@ -16,6 +16,7 @@ mod kill;
 mod large;
 mod memory;
 mod model;
+mod old_files;
 mod pages;
 mod readonly;
 mod real;
