@@ -175,10 +175,10 @@ pub(crate) struct LogPlace {
 }
 
 impl LogPlace {
-    /// The first frame of the first segment. Rows G and H: there must be one, and it must begin with
-    /// the frame after the graph's last. The log is sealed before an image covers it, so a segment
-    /// that begins earlier is of the generation before, and the one behind the image was taken
-    /// away.
+    /// The first frame of the first segment. Rows G and H: there must be one, and it must begin
+    /// with the frame after the graph's last. The log is sealed before an image covers it, so a
+    /// segment that begins earlier is of the generation before, and the one behind the image was
+    /// taken away.
     pub(crate) fn first(
         storage: &dyn Storage,
         graph: &Graph,

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// Every answer the graph has about every account, as text.
-fn answers(graph: &FollowGraph) -> String {
+pub(super) fn answers(graph: &FollowGraph) -> String {
     let mut text = String::new();
     let kind = |error: Error| error.kind();
     for name in NAMES.iter().chain(&["late1", "late2", "late3", "last"]) {

@@ -159,7 +159,8 @@ fn killed(dir: &Path) -> Files {
     graph.remove_account("d").unwrap();
     graph.follow("e", "a").unwrap();
     let mut files = bytes_of(dir);
-    let segments = files.iter_mut().filter(|(name, _)| name.extension().is_some_and(|kind| kind == "fgl"));
+    let segments =
+        files.iter_mut().filter(|(name, _)| name.extension().is_some_and(|kind| kind == "fgl"));
     for (_, bytes) in segments {
         let used = bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1;
         bytes.truncate(used.next_multiple_of(8));
@@ -254,8 +255,7 @@ fn check_opens(files: &Files, expected: &str, what: &str) {
 
     let graph = open();
     let before = answers(&graph);
-    let others: Vec<String> =
-        graph.accounts(None, 50).into_iter().map(|(_, name)| name).collect();
+    let others: Vec<String> = graph.accounts(None, 50).into_iter().map(|(_, name)| name).collect();
     let fresh = "a name that no fixture has";
     graph.add_account(fresh).unwrap();
     for other in &others {

@@ -10,6 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
+/// Whether the tests that have a long form shall take it.
+pub(crate) fn long_form() -> bool {
+    std::env::var_os("FOLLOWGRAPH_LONG").is_some()
+}
+
 /// Random numbers from a seed that the test names, so that every run is the same run.
 pub(crate) struct Random(u64);
 
