@@ -42,6 +42,7 @@ pub enum Durability {
 /// # Ok::<(), followgraph::Error>(())
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is switched on and off by its own name")]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) create: bool,
