@@ -127,6 +127,16 @@ pub(crate) trait RecordFields {
     fn name_bytes(&self) -> usize {
         usize::from(self.bytes()[PLACE_OFFSET + 7])
     }
+
+    /// Its name as the image has it: in the record, or among the long ones.
+    fn name_in<'a>(&'a self, long_names: &'a [u8]) -> Option<&'a [u8]> {
+        let (bytes, name_bytes) = (self.bytes(), self.name_bytes());
+        if name_bytes <= INLINE_NAME_BYTES {
+            return bytes.get(NAME_OFFSET..NAME_OFFSET + name_bytes);
+        }
+        let start = usize::try_from(read_u64(bytes, NAME_OFFSET)).ok()?;
+        long_names.get(start..start.checked_add(name_bytes)?)
+    }
 }
 
 impl RecordFields for [u8] {
@@ -233,6 +243,12 @@ pub(crate) mod index {
             bucket = if bucket + 1 == bucket_count { 0 } else { bucket + 1 };
         }
         None
+    }
+
+    /// Every id that is stored, with the low half of its name's hash.
+    pub(crate) fn slots(buckets: &[u8]) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let slots = buckets.chunks_exact(SLOT_BYTES);
+        slots.filter_map(|slot| Some((read_u32(slot, 0).checked_sub(1)?, read_u32(slot, 4))))
     }
 
     /// Stores `id` under `hash`. There must be an empty slot.

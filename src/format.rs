@@ -97,7 +97,7 @@ pub(crate) fn file_kind(name: &str) -> FileKind {
     };
     if let Some(sequence) = number("image-", ".fgi") {
         FileKind::Image(sequence)
-    } else if let Some(sequence) = number("log-", ".fgl") {
+    } else if let Some(sequence) = number("log-", ".fgl").filter(|&sequence| sequence > 0) {
         FileKind::Log(sequence)
     } else if consumer_of_file(name).is_some() {
         FileKind::Consumer
@@ -438,6 +438,7 @@ mod tests {
     fn file_names_tell_what_they_hold() {
         assert_eq!(file_kind(&image_file_name(255)), FileKind::Image(255));
         assert_eq!(file_kind(&log_file_name(1)), FileKind::Log(1));
+        assert_eq!(file_kind(&log_file_name(0)), FileKind::Foreign);
         assert_eq!(file_kind("image-ff.fgi"), FileKind::Foreign);
         assert_eq!(file_kind("image-00000000000000FF.fgi"), FileKind::Foreign);
         assert_eq!(file_kind(&format!("{}.tmp", log_file_name(1))), FileKind::Temporary);

@@ -8,6 +8,7 @@
 //! recounts what it writes**: counters against set lengths, mutual counts against intersections of
 //! bitmaps, and the follower side against the following side by fingerprint.
 
+mod damaged;
 mod writer;
 
 use crate::accounts::{Accounts, RECORD_BYTES, index};
@@ -21,6 +22,7 @@ use crate::format::{
 use crate::storage::{Bytes, Storage};
 use std::path::PathBuf;
 
+pub(crate) use damaged::DamagedImage;
 pub(crate) use writer::{EncodedAccounts, ImagePlan, ImageWriter};
 
 /// The header takes one page; sections start at multiples of it.
@@ -237,6 +239,16 @@ impl ImageHeader {
         })
     }
 
+    /// Whether it covers what the name of its file says.
+    fn check_sequence(&self, sequence: u64) -> Result<()> {
+        if self.position.sequence == sequence {
+            return Ok(());
+        }
+        Err(Error::corrupt("the image covers another sequence than its name says")
+            .at_offset(48)
+            .expected(sequence, self.position.sequence))
+    }
+
     /// What `open` relies on without reading the sections.
     fn check(&self, file_bytes: u64) -> Result<()> {
         let fits = |section: &Section| {
@@ -299,12 +311,7 @@ impl Image {
         let header = ImageHeader::decode(&file)
             .and_then(|header| header.check(file.len() as u64).map(|()| header))
             .map_err(|error| error.at_path(&path))?;
-        if header.position.sequence != sequence {
-            return Err(Error::corrupt("the image covers another sequence than its name says")
-                .at_path(&path)
-                .at_offset(48)
-                .expected(sequence, header.position.sequence));
-        }
+        header.check_sequence(sequence).map_err(|error| error.at_path(&path))?;
         let table_start = (header.blocks.len_bytes > 0).then_some(header.blocks.offset_bytes);
         let blocks = Blocks::new(file.clone(), &path, table_start, header.blocks_seed());
         Ok(Image { file, path, header, blocks })

@@ -128,11 +128,12 @@ mod workers;
 
 pub use engine::{
     BulkLoad, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent,
+    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent, salvage,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use types::{
-    AccountId, Audit, Change, CheckpointReport, Commit, Counts, KnownFollowers, Outcome, Recovery,
-    Relation, Stats, Verification, VerifyProgress,
+    AccountId, AffectedAccount, Audit, Change, CheckpointReport, Commit, Counts, DamagedRange,
+    KnownFollowers, Outcome, Recovery, Relation, SalvageReport, Stats, Verification,
+    VerifyProgress,
 };

@@ -175,8 +175,10 @@ pub(crate) struct LogPlace {
 }
 
 impl LogPlace {
-    /// The first frame of the first segment. Rows G and H: there must be one, and it must hold the
-    /// frame after the graph's last.
+    /// The first frame of the first segment. Rows G and H: there must be one, and it must begin
+    /// with the frame after the graph's last. The log is sealed before an image covers it, so a
+    /// segment that begins earlier is of the generation before, and the one behind the image was
+    /// taken away.
     pub(crate) fn first(
         storage: &dyn Storage,
         graph: &Graph,
@@ -186,7 +188,7 @@ impl LogPlace {
         let next = graph.position().sequence + 1;
         let sequence = segments.first().map(|first| first.header.first_sequence);
         match sequence {
-            Some(sequence) if sequence <= next => {
+            Some(sequence) if sequence == next => {
                 let offset_bytes = SEGMENT_HEADER_BYTES;
                 Ok(LogPlace {
                     segment: 0,
@@ -197,10 +199,12 @@ impl LogPlace {
                     vouched_sequence: 0,
                 })
             }
-            Some(sequence) => Err(Error::corrupt("log segments before this one are missing")
-                .at_path(&storage.path(&log_file_name(sequence)))
-                .expected(log_file_name(next), log_file_name(sequence))),
-            None => Err(Error::corrupt("the log segment after the image is missing")
+            Some(sequence) if sequence > next => {
+                Err(Error::corrupt("log segments before this one are missing")
+                    .at_path(&storage.path(&log_file_name(sequence)))
+                    .expected(log_file_name(next), log_file_name(sequence)))
+            }
+            Some(_) | None => Err(Error::corrupt("the log segment after the image is missing")
                 .at_path(&storage.path(&log_file_name(next)))),
         }
     }

@@ -13,6 +13,7 @@
 
 mod read_only;
 mod scratch;
+mod unchanged;
 
 pub(crate) use read_only::{HeldFile, ReadOnlyDirectory};
 pub(crate) use scratch::{Scratch, ScratchDirectory};

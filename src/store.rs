@@ -100,6 +100,14 @@ fn list(storage: &dyn Storage) -> Result<Listing> {
     Ok(listing)
 }
 
+/// Reads every byte of the newest image, if there is one, and compares its checksums.
+pub(crate) fn verify_newest_image(storage: &dyn Storage) -> Result<()> {
+    match list(storage)?.images.last() {
+        Some(&sequence) => Image::open(storage, sequence)?.verify(&mut |_| Ok(())),
+        None => Ok(()),
+    }
+}
+
 /// What opening gives.
 pub(crate) struct Opened {
     pub(crate) store: Store,
@@ -474,7 +482,8 @@ fn is_unused(storage: &dyn Storage, first_sequence: u64) -> bool {
     })
 }
 
-fn create_segment(
+/// Makes an empty segment, durable with its name.
+pub(crate) fn create_segment(
     storage: &dyn Storage,
     identity: Identity,
     first_sequence: u64,
@@ -530,19 +539,25 @@ pub(crate) fn write_copy(
     expected: &Totals,
     segment_bytes: u64,
 ) -> Result<ImageHeader> {
+    check_empty(storage, "a backup")?;
+    let sequence = graph.position().sequence;
+    create_segment(storage, graph.image().header.identity, sequence + 1, segment_bytes)?;
+    publish(storage, sequence, |file| graph.write_image(file, expected, false))
+}
+
+/// Refuses a directory that holds files.
+pub(crate) fn check_empty(storage: &dyn Storage, what: &str) -> Result<()> {
     let listing = list(storage)?;
     let others = [&listing.foreign, &listing.temporary, &listing.consumers];
     let occupied = others.iter().any(|names| !names.is_empty())
         || !listing.images.is_empty()
         || !listing.segments.is_empty();
-    if occupied {
-        let message = "a backup goes to a directory of its own; choose an empty one";
-        let error = Error::new(ErrorKind::InvalidArgument, message);
-        return Err(error.at_path(&storage.path("")));
+    if !occupied {
+        return Ok(());
     }
-    let sequence = graph.position().sequence;
-    create_segment(storage, graph.image().header.identity, sequence + 1, segment_bytes)?;
-    publish(storage, sequence, |file| graph.write_image(file, expected, false))
+    let message = format!("{what} goes to a directory of its own; choose an empty one");
+    let error = Error::new(ErrorKind::InvalidArgument, message);
+    Err(error.at_path(&storage.path("")))
 }
 
 /// A graph that follows the log privately, apart from the live one: recovery while others write.

@@ -1,6 +1,7 @@
 //! The plain data that questions are answered with.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The dense number of an account: given in order from 0, never reused, never renumbered.
@@ -211,6 +212,58 @@ impl Audit {
         };
         sums_agree && self.following_fingerprint == self.followers_fingerprint
     }
+}
+
+/// A range of a file that did not check out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// The file.
+    pub file: PathBuf,
+    /// Where the range begins.
+    pub offset_bytes: u64,
+    /// How long it is; 0 where something is missing, or the file cannot be read at all.
+    pub len_bytes: u64,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// An account of which something did not check out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AffectedAccount {
+    /// Its id.
+    pub id: AccountId,
+    /// Its name; `None`: it is lost, and the account with it.
+    pub name: Option<String>,
+    /// What did not check out: its name, one of its lists, or times of its follows. A list is made
+    /// again from the lists of those on the other side.
+    pub what: String,
+}
+
+/// What [`salvage`](crate::salvage()) saved, and what it did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SalvageReport {
+    /// The sequence number of the image it began with.
+    pub image_sequence: u64,
+    /// The sequence number of the last commit that is in the new graph.
+    pub sequence: u64,
+    /// The last sequence number that any file speaks of. The commits in between are lost.
+    pub last_sequence: u64,
+    /// Accounts of the new graph.
+    pub account_count: u64,
+    /// Follows of the new graph.
+    pub follow_count: u64,
+    /// What did not check out, whether or not the new graph is without it.
+    pub damaged: Vec<DamagedRange>,
+    /// The accounts of the image that are concerned, in the order of their ids.
+    pub accounts: Vec<AffectedAccount>,
+    /// Follows that were taken over though nothing confirms them: one end is a foreign account,
+    /// and the checksum over the lists does not hold.
+    pub unconfirmed_follow_count: u64,
+    /// Changes of the log that were left out because they build on what is lost.
+    pub skipped_record_count: u64,
+    /// Whether the new graph is proven to hold every account and every follow, with its time, that
+    /// the files tell of.
+    pub complete: bool,
 }
 
 /// What opening found at the end of the log.

@@ -152,6 +152,16 @@ impl<'a> SetsView<'a> {
         Ok(SetsView { following, followers: ListView::parse(reader.rest())? })
     }
 
+    /// The following list alone, of the same bytes.
+    pub(crate) fn parse_following(bytes: &'a [u8]) -> Result<ListView<'a>> {
+        let mut reader = Reader::new(bytes);
+        let following_bytes = reader.varint()?;
+        match reader.take(following_bytes)? {
+            [] => Ok(ListView::EMPTY),
+            following => ListView::parse(following),
+        }
+    }
+
     /// The follower list alone, of the same bytes.
     #[inline]
     pub(crate) fn parse_followers(bytes: &'a [u8]) -> Result<ListView<'a>> {
@@ -300,7 +310,7 @@ impl<'a> ListView<'a> {
 
     /// Reads everything, says which rule the bytes break, if one, and gives back what comes behind
     /// the list. O(n log n).
-    fn validate(&self) -> Result<&'a [u8]> {
+    pub(crate) fn validate(&self) -> Result<&'a [u8]> {
         self.set.validate(self.len)?;
         let (order, rest) = self.order()?;
         order.validate(&self.set)?;

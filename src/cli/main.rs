@@ -20,6 +20,7 @@ mod kills;
 mod list;
 mod output;
 mod progress;
+mod salvage;
 mod serve;
 mod stats;
 mod usersig;
@@ -59,6 +60,7 @@ enum Command {
     Verify(verify::Verify),
     Checkpoint(care::Checkpoint),
     Backup(care::Backup),
+    Salvage(salvage::Salvage),
     Export(export::Export),
     Bench(bench::Bench),
     Certify(certify::Certify),
@@ -108,6 +110,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
         Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
         Command::Backup(backup) => backup.run(&cli.graph_to_read()?, out),
+        Command::Salvage(salvage) => salvage.run(out),
         Command::Export(export) => export.run(&cli.graph_to_read()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
         Command::Certify(certify) => certify.run(out),

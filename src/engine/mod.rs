@@ -19,6 +19,7 @@ mod reader;
 mod reads;
 mod removal;
 mod repair;
+mod salvage;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,13 +31,14 @@ pub use feed::Changes;
 pub use mutation::Mutation;
 pub use options::{Clock, Durability, Options};
 pub use repair::{Fate, Repair, RepairEvent};
+pub use salvage::salvage;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::RecordList;
 use crate::locks::Mutex;
 use crate::log::{encode_frame, frame_bytes};
 use crate::storage::Storage;
-use crate::store::{Opened, Store, Watched};
+use crate::store::{Opened, Store, Watched, verify_newest_image};
 use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
 use crate::workers::processor_count;
@@ -151,6 +153,9 @@ impl FollowGraph {
     }
 
     fn start(storage: Arc<dyn Storage>, options: Options) -> Result<FollowGraph> {
+        if options.verify_image {
+            verify_newest_image(storage.as_ref())?;
+        }
         let opened = Store::open(storage.clone(), options.segment_bytes)?;
         let Opened { store, graph, recovery, closed } = opened;
         let position = graph.position();
@@ -197,6 +202,9 @@ impl FollowGraph {
     fn start_reading(directory: &Path, options: Options) -> Result<FollowGraph> {
         let Watched { directory: storage, graph, tail, recovery } =
             Watched::open(directory, processor_count)?;
+        if options.verify_image {
+            graph.image().verify(&mut |_| Ok(()))?;
+        }
         let (position, header) = (graph.position(), graph.image().header);
         let image_sequence = header.position.sequence;
         let segments = tail.segments().to_vec();

@@ -42,6 +42,7 @@ pub enum Durability {
 /// # Ok::<(), followgraph::Error>(())
 /// ```
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is switched on and off by its own name")]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) create: bool,
@@ -52,6 +53,7 @@ pub struct Options {
     pub(crate) removal_slice: usize,
     /// Whether opening a graph goes on with removals that were interrupted.
     pub(crate) finishes_removals: bool,
+    pub(crate) verify_image: bool,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
@@ -70,7 +72,7 @@ impl Limits {
         Limits { following: u32::MAX, followers: u32::MAX, mutual: u32::MAX };
 }
 
-const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
+pub(super) const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 1 << 32;
 const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 const SEGMENT_BYTES_IN_MEMORY: u64 = 4 * 1024 * 1024;
@@ -95,6 +97,7 @@ impl Options {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             checkpoint_log_bytes: Some(CHECKPOINT_LOG_BYTES_DEFAULT),
             retained_log_bytes: RETAINED_LOG_BYTES_DEFAULT,
+            verify_image: false,
             removal_slice: REMOVAL_SLICE_DEFAULT,
             finishes_removals: true,
             limits: Limits::NONE,
@@ -147,6 +150,28 @@ impl Options {
     #[must_use]
     pub fn retained_log_bytes(mut self, bytes: u64) -> Options {
         self.retained_log_bytes = bytes;
+        self
+    }
+
+    /// Whether opening reads every byte of the image and compares its checksums before anything is
+    /// answered. Then an answer is never wrong because of a damaged image: opening refuses it with
+    /// [`Corrupt`](ErrorKind::Corrupt), and changes nothing. Otherwise damage behind the header is
+    /// found by the next [`verify`](FollowGraph::verify), checkpoint or backup, and until then an
+    /// answer may be an error, or wrong. Default: false, because opening is to cost the same for
+    /// every size, and this reads the whole image from the disk. A handle that only reads checks
+    /// the image it is opened with, not those it goes on to.
+    ///
+    /// ```
+    /// use followgraph::{FollowGraph, Options};
+    /// let directory = tempfile::tempdir()?;
+    /// FollowGraph::open(directory.path())?.add_account("alice")?;
+    /// let graph = Options::new().verify_image(true).open(directory.path())?;
+    /// assert!(graph.account_id("alice").is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn verify_image(mut self, verify: bool) -> Options {
+        self.verify_image = verify;
         self
     }
 

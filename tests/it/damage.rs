@@ -42,6 +42,12 @@ pub(super) fn told_of(answer: &Result<String, Error>) -> String {
     answer.as_ref().map_or_else(|error| format!("{:?}", error.kind()), Clone::clone)
 }
 
+/// All of it as one text, with the list of accounts.
+pub(super) fn answers_as_text(graph: &FollowGraph) -> String {
+    let lines: Vec<String> = answers(graph).iter().map(told_of).collect();
+    format!("{}\n{:?}", lines.join("\n"), graph.accounts(None, 100))
+}
+
 fn right_answers(dir: &Path) -> Vec<String> {
     let graph = options().open(dir).unwrap();
     answers(&graph).into_iter().map(|answer| answer.unwrap()).collect()

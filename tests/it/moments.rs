@@ -62,7 +62,7 @@ fn write(place: &Place, writer: usize) {
     let _watch = place.watch();
     let mut random = Random::seeded(writer as u64);
     let own: Vec<usize> = (writer..FAN_COUNT).step_by(WRITER_COUNT).collect();
-    let mut stars = vec![[0; GROUPS.len()]; FAN_COUNT];
+    let mut stars = [[0; GROUPS.len()]; FAN_COUNT];
     while place.goes_on() {
         let number = own[random.below(own.len())];
         let group = random.below(GROUPS.len());

@@ -74,7 +74,7 @@ impl Damaged {
         for start in section.clone().step_by(BLOCK_BYTES) {
             let mut files = self.files.clone();
             let end = section.end.min(start + BLOCK_BYTES);
-            files.get_mut(&self.image).unwrap()[(start + end) / 2] ^= 0x10;
+            files.get_mut(&self.image).unwrap()[usize::midpoint(start, end)] ^= 0x10;
             lay_out(self.dir.path(), &files);
             let graph = options().open(self.dir.path()).unwrap();
             check(start, &graph);
