@@ -369,3 +369,19 @@ fn the_command_says_what_was_lost_and_its_exit_code_whether_something_was() {
     let (code, _) = run(&Files::new(), "nothing", false);
     assert_eq!(code, Some(3), "there is nothing to salvage");
 }
+
+#[test]
+fn nothing_beyond_a_gap_in_the_log_is_taken() {
+    let dir = quick_dir();
+    let (mut files, states) = two_generations(&dir.path().join("made"));
+    let log = files_of(&dir.path().join("made"), "fgl").pop().unwrap();
+    let bytes = files.get_mut(&log).unwrap();
+    let payload = u32::from_le_bytes(bytes[64..68].try_into().unwrap()) as usize;
+    let first_sequence = u64::from_le_bytes(bytes[72..80].try_into().unwrap());
+    bytes.drain(64..64 + (32 + payload).next_multiple_of(8));
+    let (report, found) = salvaged(dir.path(), &files, "the first frame is gone").unwrap();
+    assert_eq!(report.sequence, first_sequence - 1, "{report:?}");
+    assert_eq!(report.last_sequence, *states.keys().last().unwrap(), "{report:?}");
+    assert!(!report.complete, "{report:?}");
+    assert_eq!(found, states[&report.sequence]);
+}
