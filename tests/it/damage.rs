@@ -216,7 +216,7 @@ fn no_flipped_byte_of_an_image_gets_into_a_checkpoint_or_a_backup() {
     let images = files_of(dir.path(), "fgi");
     let image = images.last().unwrap();
     let (mut opened_count, mut renamed_count, mut retimed_count) = (0, 0, 0);
-    let mut complaints = Vec::new();
+    let (mut checkpoint_count, mut complaints) = (0, Vec::new());
     let is_looked_at = |place: &usize| files[image][*place] != 0 || place.is_multiple_of(61);
     // Behind the header page, whose own checksum keeps everything else out.
     for place in (4096..files[image].len()).filter(is_looked_at) {
@@ -239,7 +239,14 @@ fn no_flipped_byte_of_an_image_gets_into_a_checkpoint_or_a_backup() {
         retimed_count += usize::from(is_retimed);
 
         let backup = backups.path().join("copy");
-        for refused in [graph.checkpoint(), graph.backup(&backup)] {
+        // Without a commit there is nothing for a checkpoint to do. It may need what is damaged.
+        let mut refusals = vec![graph.backup(&backup)];
+        match graph.add_account("another") {
+            Ok(_) => refusals.push(graph.checkpoint()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {place}: {error}"),
+        }
+        checkpoint_count += refusals.len() - 1;
+        for refused in refusals {
             let is_right = refused.as_ref().is_err_and(|error| {
                 error.kind() == ErrorKind::Corrupt && error.path() == Some(&dir.path().join(image))
             });
@@ -256,7 +263,7 @@ fn no_flipped_byte_of_an_image_gets_into_a_checkpoint_or_a_backup() {
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
-    assert!(opened_count > 0, "every one was refused");
+    assert!(opened_count > 0 && checkpoint_count > 0, "every one was refused before");
     assert_eq!((renamed_count, retimed_count), (0, 0), "names and times that never were");
 }
 
