@@ -159,6 +159,19 @@ impl Blocks {
         Ok(())
     }
 
+    /// Where the blocks begin that do not hold, pages of checksums among them. A block whose page of
+    /// checksums does not hold is not one of them: nothing is known of it.
+    pub(crate) fn damaged(&self) -> Vec<u64> {
+        let (table, end) = (self.0.table_start / BLOCK_BYTES, self.0.file.len() / BLOCK_BYTES);
+        if !self.have_checksums() {
+            return Vec::new();
+        }
+        let blocks =
+            (1..table).filter(|&block| self.0.expected(block).is_some() && !self.0.compare(block));
+        let pages = (table..end).filter(|&block| !self.0.page_holds(block - table));
+        blocks.chain(pages).map(|block| (block * BLOCK_BYTES) as u64).collect()
+    }
+
     /// Compares every page of checksums with its own.
     pub(crate) fn compare_table(&self) -> Result<()> {
         let page_count = (self.0.file.len() - self.0.table_start) / BLOCK_BYTES;

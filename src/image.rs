@@ -20,7 +20,7 @@ use crate::format::{
     seal_header, version_of, write_u32, write_u64,
 };
 use crate::storage::{Bytes, Storage};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) use damaged::DamagedImage;
 pub(crate) use writer::{EncodedAccounts, ImagePlan, ImageWriter};
@@ -153,6 +153,12 @@ impl ImageHeader {
     /// What the checksums of its blocks depend on beside them: they are of this image alone.
     fn blocks_seed(&self) -> Vec<u8> {
         [&self.identity.graph_id[..], &self.position.sequence.to_le_bytes()].concat()
+    }
+
+    /// The blocks of the file that has this header and the length it says.
+    fn blocks_of(&self, file: &Bytes, path: &Path) -> Blocks {
+        let table_start = (self.blocks.len_bytes > 0).then_some(self.blocks.offset_bytes);
+        Blocks::new(file.clone(), path, table_start, self.blocks_seed())
     }
 
     /// The length of the whole file.
@@ -312,8 +318,7 @@ impl Image {
             .and_then(|header| header.check(file.len() as u64).map(|()| header))
             .map_err(|error| error.at_path(&path))?;
         header.check_sequence(sequence).map_err(|error| error.at_path(&path))?;
-        let table_start = (header.blocks.len_bytes > 0).then_some(header.blocks.offset_bytes);
-        let blocks = Blocks::new(file.clone(), &path, table_start, header.blocks_seed());
+        let blocks = header.blocks_of(&file, &path);
         Ok(Image { file, path, header, blocks })
     }
 
@@ -495,7 +500,7 @@ impl Image {
     }
 
     /// The file, to name in an error.
-    pub(crate) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

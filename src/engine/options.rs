@@ -156,10 +156,12 @@ impl Options {
     /// Whether opening reads every byte of the image and compares its checksums before anything is
     /// answered. Then an answer is never wrong because of a damaged image: opening refuses it with
     /// [`Corrupt`](ErrorKind::Corrupt), and changes nothing. Otherwise damage behind the header is
-    /// found by the next [`verify`](FollowGraph::verify), checkpoint or backup, and until then an
-    /// answer may be an error, or wrong. Default: false, because opening is to cost the same for
-    /// every size, and this reads the whole image from the disk. A handle that only reads checks
-    /// the image it is opened with, not those it goes on to.
+    /// an error of the calls that need the damaged block of 4 KiB, and of
+    /// [`verify`](FollowGraph::verify), checkpoint and backup. An image that a release before this
+    /// one wrote has no checksums by blocks: until its first checkpoint, an answer from damage in
+    /// it may be wrong, and this keeps that away. Default: false, because opening is to cost the
+    /// same for every size, and this reads the whole image from the disk. A handle that only reads
+    /// checks the image it is opened with, not those it goes on to.
     ///
     /// ```
     /// use followgraph::{FollowGraph, Options};

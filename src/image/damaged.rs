@@ -4,6 +4,7 @@
 use super::{ImageHeader, SECTION_NAMES};
 use crate::accounts::{RECORD_BYTES, RecordFields, index};
 use crate::adjacency::{EdgeList, ListView, SetsView};
+use crate::blocks::BLOCK_BYTES;
 use crate::error::Result;
 use crate::format::{check_name, image_file_name};
 use crate::storage::{Bytes, Storage};
@@ -24,6 +25,8 @@ pub(crate) struct DamagedImage {
     intact: [bool; SECTION_NAMES.len()],
     /// Whether the file is as long as the header says.
     right_length: bool,
+    /// Where the blocks begin whose checksums do not hold.
+    damaged_blocks: Vec<u64>,
 }
 
 impl DamagedImage {
@@ -40,7 +43,10 @@ impl DamagedImage {
             .and_then(|header| header.check_sequence(sequence).map(|()| header))
             .map_err(|error| error.at_path(&path))?;
         let right_length = header.file_bytes() == file.len() as u64;
-        let mut image = DamagedImage { file, path, header, intact: [false; 4], right_length };
+        let damaged_blocks =
+            if right_length { header.blocks_of(&file, &path).damaged() } else { Vec::new() };
+        let intact = [false; SECTION_NAMES.len()];
+        let mut image = DamagedImage { file, path, header, intact, right_length, damaged_blocks };
         for number in 0..SECTION_NAMES.len() {
             let section = image.header.sections()[number];
             let bytes = image.section(number);
@@ -52,7 +58,9 @@ impl DamagedImage {
 
     /// Whether everything in it can be believed.
     pub(crate) fn is_whole(&self) -> bool {
-        self.right_length && self.intact.iter().all(|&intact| intact)
+        self.right_length
+            && self.damaged_blocks.is_empty()
+            && self.intact.iter().all(|&intact| intact)
     }
 
     /// Whether the records are as they were written.
@@ -75,7 +83,8 @@ impl DamagedImage {
         self.intact[SETS]
     }
 
-    /// The sections that do not check out, and what is missing or too much at the end.
+    /// The sections that do not check out, the blocks that do not, where there are checksums by
+    /// blocks, and what is missing or too much at the end.
     pub(crate) fn damage(&self) -> Vec<DamagedRange> {
         let sections = self.header.sections();
         let damaged = (0..sections.len()).filter(|&number| !self.intact[number]);
@@ -92,7 +101,13 @@ impl DamagedImage {
             len_bytes: file_bytes.abs_diff(expected),
             what: "the file is shorter or longer than its header says".to_owned(),
         });
-        ranges.chain(end).collect()
+        let blocks = self.damaged_blocks.iter().map(|&offset_bytes| DamagedRange {
+            file: self.path.clone(),
+            offset_bytes,
+            len_bytes: BLOCK_BYTES as u64,
+            what: "the checksum of this block does not hold".to_owned(),
+        });
+        ranges.chain(blocks).chain(end).collect()
     }
 
     /// All of it, where it belongs to another graph.

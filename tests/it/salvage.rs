@@ -188,6 +188,29 @@ fn a_flipped_bit_in_a_lone_image_loses_nothing_that_stands_elsewhere() {
     }
 }
 
+#[test]
+fn a_flipped_bit_between_the_sections_or_in_the_checksums_of_blocks_loses_nothing() {
+    let dir = quick_dir();
+    let (files, right) = lone_image(dir.path());
+    let image = files_of(&dir.path().join("copied"), "fgi").pop().unwrap();
+    let bytes = &files[&image];
+    let ends = sections(bytes).map(|(_, _, end)| end);
+    let padding = ends.into_iter().filter(|end| !end.is_multiple_of(4096));
+    let table = ends[3].next_multiple_of(4096);
+    let in_table = [table, table + 5, table + 4000, bytes.len() - 1];
+    for place in padding.chain(in_table) {
+        let mut files = files.clone();
+        files.get_mut(&image).unwrap()[place] ^= 1;
+        let what = format!("byte {place} of {}", bytes.len());
+        let (report, found) = salvaged(dir.path(), &files, &what).unwrap();
+        assert_eq!(found, right, "{what}");
+        assert!(report.complete, "{what}: {report:?}");
+        let block = (place / 4096 * 4096) as u64;
+        let is_named = report.damaged.iter().any(|range| range.offset_bytes == block);
+        assert!(is_named, "{what}: {report:?}");
+    }
+}
+
 /// What one flipped bit in a section must leave.
 fn check_keeps(
     report: &SalvageReport,
