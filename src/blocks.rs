@@ -159,7 +159,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Where the blocks begin that do not hold, pages of checksums among them. A block whose page of
+    /// Where the blocks and the pages of checksums begin that do not hold. A block whose page of
     /// checksums does not hold is not one of them: nothing is known of it.
     pub(crate) fn damaged(&self) -> Vec<u64> {
         let (table, end) = (self.0.table_start / BLOCK_BYTES, self.0.file.len() / BLOCK_BYTES);
