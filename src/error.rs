@@ -54,6 +54,8 @@ pub enum ErrorKind {
     Closed,
     /// The graph was opened to be read only, so that nothing is written.
     ReadOnly,
+    /// A backup or a restore into this directory was not finished, so it holds no graph yet.
+    Unfinished,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -206,6 +208,7 @@ impl ErrorKind {
             ErrorKind::PositionLost => "the changes behind this position are gone",
             ErrorKind::Closed => "the graph was closed",
             ErrorKind::ReadOnly => "the graph is open for reading only",
+            ErrorKind::Unfinished => "an unfinished copy",
         }
     }
 }

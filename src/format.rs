@@ -18,6 +18,8 @@ pub(crate) const LOG_MAGIC: [u8; 8] = *b"FGLOGSG\n";
 pub(crate) const CONSUMER_MAGIC: [u8; 8] = *b"FGCONSM\n";
 /// The name of the advisory lock file.
 pub(crate) const LOCK_FILE_NAME: &str = "lock";
+/// The name of the file that a copy of a graph has beside it until it is whole.
+pub(crate) const UNFINISHED_FILE_NAME: &str = "unfinished-copy";
 /// The longest name, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 /// The longest name of a consumer, in bytes.
@@ -77,6 +79,8 @@ pub(crate) enum FileKind {
     Temporary,
     /// The advisory lock.
     Lock,
+    /// Says that a backup or a restore into this directory is not finished.
+    Unfinished,
     /// Not ours.
     Foreign,
 }
@@ -105,6 +109,8 @@ pub(crate) fn file_kind(name: &str) -> FileKind {
         FileKind::Temporary
     } else if name == LOCK_FILE_NAME {
         FileKind::Lock
+    } else if name == UNFINISHED_FILE_NAME {
+        FileKind::Unfinished
     } else {
         FileKind::Foreign
     }
@@ -450,6 +456,7 @@ mod tests {
         assert_eq!(file_kind("consumer-A.fgc"), FileKind::Foreign);
         assert_eq!(file_kind("thesis.tmp"), FileKind::Foreign);
         assert_eq!(file_kind("notes.txt"), FileKind::Foreign);
+        assert_eq!(file_kind(UNFINISHED_FILE_NAME), FileKind::Unfinished);
     }
 
     #[test]

@@ -100,6 +100,7 @@
 
 mod accounts;
 mod adjacency;
+mod backup;
 mod blocks;
 mod chunks;
 mod consumers;
@@ -113,6 +114,7 @@ mod list;
 mod locks;
 mod log;
 mod recovery;
+mod restore;
 #[cfg(feature = "server")]
 pub mod server;
 mod storage;
@@ -128,12 +130,13 @@ mod workers;
 
 pub use engine::{
     BulkLoad, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent, salvage,
+    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent, RestoreTo,
+    salvage,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use types::{
-    AccountId, AffectedAccount, Audit, Change, CheckpointReport, Commit, Counts, DamagedRange,
-    KnownFollowers, Outcome, Recovery, Relation, SalvageReport, Stats, Verification,
-    VerifyProgress,
+    AccountId, AffectedAccount, Audit, BackupCoverage, BackupReport, Change, CheckpointReport,
+    Commit, Counts, DamagedRange, KnownFollowers, Outcome, Recovery, Relation, RestoreReport,
+    SalvageReport, Stats, Verification, VerifyProgress,
 };

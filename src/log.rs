@@ -33,7 +33,7 @@ const FRAME_ALIGNMENT: usize = 8;
 /// | 16..32 | graph id |
 /// | 32..40 | sequence number of the first frame |
 /// | 40..48 | length of the segment in bytes |
-/// | 48..56 | highest sequence number known durable when it was made |
+/// | 48..56 | highest sequence number known durable when it was made; its last frame if sealed |
 /// | 56..60 | zero |
 /// | 60..64 | crc32 of bytes 0..60 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) first_sequence: u64,
     /// Its allocated length.
     pub(crate) segment_bytes: u64,
-    /// What was known durable when it was made.
+    /// What was known durable when it was made: of its own frames only those of a segment that was
+    /// written at once.
     pub(crate) durable_sequence: u64,
     /// How many frames the segment before it holds: tells a missing file from missing frames.
     pub(crate) previous_frame_count: u32,
@@ -73,6 +74,19 @@ impl SegmentHeader {
             durable_sequence: read_u64(bytes, 48),
             previous_frame_count: read_u32(bytes, 12),
         })
+    }
+}
+
+impl SegmentHeader {
+    /// Whether the segment was written at once, as those of a backup are: what it has room for is
+    /// in it and on disk, and nothing is ever appended.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.durable_sequence >= self.first_sequence || self.segment_bytes == SEGMENT_HEADER_BYTES
+    }
+
+    /// The last frame of a sealed segment; the one before it where it has none.
+    pub(crate) fn sealed_sequence(&self) -> u64 {
+        self.durable_sequence.max(self.first_sequence - 1)
     }
 }
 

@@ -13,8 +13,9 @@
 //! | E | anything else | something later claims `e` was durable | corrupt |
 //! | F | anything else | nothing later claims that | torn: cut here |
 //!
-//! "Anything else" is a broken frame, zeros with something behind them, or a next segment that
-//! begins with a later sequence. "Something later" is a whole frame or a segment header: each
+//! "Anything else" is a broken frame, zeros with something behind them, a next segment that
+//! begins with a later sequence, or zeros where a segment of a backup says that it has a frame.
+//! "Something later" is a whole frame or a segment header, also that of the same segment: each
 //! carries the highest sequence number known durable when it was written. Before the walk, a
 //! missing segment is corruption (row G: the first one begins behind the image's end, or one says
 //! that another is before it than is there), and so are a segment whose header contradicts its name
@@ -378,17 +379,20 @@ fn look(segments: &[SegmentView], place: LogPlace, found: Found<'_>) -> Sight {
         Sight { whole_frame, zeros_to_end: false, next_segment, claimed_durable: false };
     if whole_frame.is_none() {
         let view = &segments[place.segment];
-        sight.zeros_to_end = found == Found::Nothing && view.zeros_from(place.offset_bytes);
+        let is_missed = view.header.durable_sequence >= place.sequence;
+        sight.zeros_to_end =
+            found == Found::Nothing && !is_missed && view.zeros_from(place.offset_bytes);
         let settled = sight.zeros_to_end && next_segment != Some(false);
         sight.claimed_durable = !settled && is_claimed_durable(segments, place);
     }
     sight
 }
 
-/// Whether a later frame or segment header says that the frame of this place was on disk.
+/// Whether a later frame or segment header says that the frame of this place was on disk, or the
+/// header of its own segment, which was written at once then.
 fn is_claimed_durable(segments: &[SegmentView], place: LogPlace) -> bool {
-    let later = &segments[place.segment + 1..];
-    later.iter().any(|segment| segment.header.durable_sequence >= place.sequence)
+    let segments_on = &segments[place.segment..];
+    segments_on.iter().any(|segment| segment.header.durable_sequence >= place.sequence)
         || later_frames(segments, place).any(|durable| durable >= place.sequence)
 }
 

@@ -13,7 +13,7 @@
 
 mod read_only;
 mod scratch;
-mod unchanged;
+mod unlocked;
 
 pub(crate) use read_only::{HeldFile, ReadOnlyDirectory};
 pub(crate) use scratch::{Scratch, ScratchDirectory};
@@ -214,11 +214,11 @@ pub(crate) fn random_bytes() -> Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// A directory of the file system, locked for this process.
+/// A directory of the file system, locked for this process unless it is a backup that is read.
 pub(crate) struct DirectoryStorage {
     directory: PathBuf,
     /// Held for its advisory lock, which the operating system drops with the process.
-    lock: File,
+    lock: Option<File>,
 }
 
 impl Drop for DirectoryStorage {
@@ -226,7 +226,7 @@ impl Drop for DirectoryStorage {
     /// program, so closing it would not give the lock back at once.
     fn drop(&mut self) {
         // Where unlocking fails, the lock ends with the process as it always would.
-        let _ = self.lock.unlock();
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 }
 
@@ -250,7 +250,7 @@ impl DirectoryStorage {
             .open(&lock_path)
             .map_err(|source| Error::io("open the lock file", &lock_path, &source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock }),
+            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 let message = "one process writes a graph at a time; close the other one first";
                 Err(Error::new(ErrorKind::InUse, message).at_path(&lock_path))
@@ -303,7 +303,7 @@ fn check_directory(directory: &Path, create: bool) -> Result<()> {
     for entry in fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
         match file_kind(&name) {
-            FileKind::Image(_) | FileKind::Log(_) => return Ok(()),
+            FileKind::Image(_) | FileKind::Log(_) | FileKind::Unfinished => return Ok(()),
             FileKind::Temporary | FileKind::Lock => {}
             // A position without its graph: another graph in its place would not be what it means.
             FileKind::Consumer | FileKind::Foreign => other = Some(name),

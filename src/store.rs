@@ -15,7 +15,7 @@ use crate::format::{
     FORMAT_VERSION, FileKind, Identity, file_kind, image_file_name, log_file_name, version_of,
 };
 use crate::graph::Graph;
-use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
+use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position};
 use crate::locks::AtomicU64;
 use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
 use crate::recovery::{Doubtful, LogPlace, SegmentView, doubtful, replay};
@@ -70,17 +70,25 @@ pub(crate) struct Hold {
 
 /// The files of a directory that are ours, sorted by what they cover.
 #[derive(Default)]
-struct Listing {
-    images: Vec<u64>,
-    segments: Vec<u64>,
+pub(crate) struct Listing {
+    /// The sequence numbers of the images, ascending.
+    pub(crate) images: Vec<u64>,
+    /// The first sequence numbers of the segments, ascending.
+    pub(crate) segments: Vec<u64>,
     /// The length of each segment.
-    segment_bytes: BTreeMap<u64, u64>,
-    consumers: Vec<String>,
-    temporary: Vec<String>,
-    foreign: Vec<String>,
+    pub(crate) segment_bytes: BTreeMap<u64, u64>,
+    /// The position files of consumers.
+    pub(crate) consumers: Vec<String>,
+    /// Unfinished files that nothing refers to.
+    pub(crate) temporary: Vec<String>,
+    /// Files that are not ours.
+    pub(crate) foreign: Vec<String>,
+    /// Whether all of this is a copy that is not finished.
+    pub(crate) is_unfinished: bool,
 }
 
-fn list(storage: &dyn Storage) -> Result<Listing> {
+/// Lists the files of a directory.
+pub(crate) fn list(storage: &dyn Storage) -> Result<Listing> {
     let mut listing = Listing::default();
     for (name, len_bytes) in storage.list()? {
         match file_kind(&name) {
@@ -92,6 +100,7 @@ fn list(storage: &dyn Storage) -> Result<Listing> {
             FileKind::Consumer => listing.consumers.push(name),
             FileKind::Temporary => listing.temporary.push(name),
             FileKind::Lock => {}
+            FileKind::Unfinished => listing.is_unfinished = true,
             FileKind::Foreign => listing.foreign.push(name),
         }
     }
@@ -108,12 +117,24 @@ pub(crate) fn verify_newest_image(storage: &dyn Storage) -> Result<()> {
     }
 }
 
+/// Lists the files of a directory; refuses a copy that is not whole, whatever of it is there.
+pub(crate) fn list_whole(storage: &dyn Storage) -> Result<Listing> {
+    let listing = list(storage)?;
+    if !listing.is_unfinished {
+        return Ok(listing);
+    }
+    let message = "a backup or restore into this directory was not finished; run it again, or \
+                   remove the directory";
+    let error = Error::new(ErrorKind::Unfinished, message);
+    Err(error.at_path(&storage.path("")))
+}
+
 /// What opening gives.
 pub(crate) struct Opened {
     pub(crate) store: Store,
     pub(crate) graph: Graph,
     pub(crate) recovery: Recovery,
-    /// Whether the log ends with an orderly close: then all of it is on disk.
+    /// Whether the log ends with an orderly close, or as a backup does: then all of it is on disk.
     pub(crate) closed: bool,
 }
 
@@ -121,7 +142,7 @@ impl Store {
     /// Opens the graph in a directory, making it where there is none: the newest image, and the
     /// log behind it as far as the recovery table lets it.
     pub(crate) fn open(storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Opened> {
-        let mut listing = list(storage.as_ref())?;
+        let mut listing = list_whole(storage.as_ref())?;
         if listing.images.is_empty() {
             create_graph(storage.as_ref(), &listing, segment_bytes)?;
             listing = list(storage.as_ref())?;
@@ -175,7 +196,6 @@ impl Store {
             allocated_bytes: header.segment_bytes,
         });
         let segments: Vec<SegmentExtent> = older.chain(current).collect();
-        let images = listing.images;
         let log_start = Arc::new(AtomicU64::new(segments[0].first_sequence - 1));
         let store = Store {
             storage,
@@ -184,11 +204,12 @@ impl Store {
             segments,
             active,
             active_is_older,
-            images,
+            images: listing.images,
             log_start,
             has_unsynced_removal: false,
         };
-        Ok(Opened { store, graph, recovery, closed: end.closed })
+        let is_sealed = headers[end.segment].is_sealed();
+        Ok(Opened { store, graph, recovery, closed: end.closed || is_sealed })
     }
 
     /// The files that a reader rests on, as far as it has come. They are written elsewhere.
@@ -428,7 +449,7 @@ impl Store {
 
 /// How many of the segments hold nothing behind an image: those whose successor begins at or
 /// before the first frame the image lacks.
-fn segments_behind(first_sequences: &[u64], image_sequence: u64) -> usize {
+pub(crate) fn segments_behind(first_sequences: &[u64], image_sequence: u64) -> usize {
     let begins_in_time = |&first: &u64| first <= image_sequence + 1;
     first_sequences.iter().take_while(|first| begins_in_time(first)).count().saturating_sub(1)
 }
@@ -532,24 +553,12 @@ pub(crate) fn write_named(
     })
 }
 
-/// Writes a graph as the first image of another directory, with an empty log behind it.
-pub(crate) fn write_copy(
-    storage: &dyn Storage,
-    graph: &Graph,
-    expected: &Totals,
-    segment_bytes: u64,
-) -> Result<ImageHeader> {
-    check_empty(storage, "a backup")?;
-    let sequence = graph.position().sequence;
-    create_segment(storage, graph.image().header.identity, sequence + 1, segment_bytes)?;
-    publish(storage, sequence, |file| graph.write_image(file, expected, false))
-}
-
 /// Refuses a directory that holds files.
 pub(crate) fn check_empty(storage: &dyn Storage, what: &str) -> Result<()> {
     let listing = list(storage)?;
     let others = [&listing.foreign, &listing.temporary, &listing.consumers];
     let occupied = others.iter().any(|names| !names.is_empty())
+        || listing.is_unfinished
         || !listing.images.is_empty()
         || !listing.segments.is_empty();
     if !occupied {

@@ -90,6 +90,11 @@ impl GroupSync {
         self.durable.load(Ordering::Acquire)
     }
 
+    /// How far the log is known to be on disk.
+    pub(crate) fn durable_end(&self) -> LogEnd {
+        self.state.lock().durable
+    }
+
     /// How many times the disk was waited for.
     pub(crate) fn sync_count(&self) -> u64 {
         self.sync_count.load(Ordering::Relaxed)

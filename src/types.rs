@@ -135,6 +135,40 @@ pub struct CheckpointReport {
     pub image_bytes: u64,
 }
 
+/// What a backup did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The backup holds every commit up to this sequence number, and none behind it.
+    pub sequence: u64,
+    /// What it held before; `None` where it was begun with a whole copy.
+    pub since: Option<u64>,
+    /// The size of the file that was written: the image, or the log since. 0 where the backup had
+    /// all there is.
+    pub written_bytes: u64,
+}
+
+/// Which moments a backup can be restored to: every sequence number from the first to the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupCoverage {
+    /// The sequence number of its (oldest) image.
+    pub first_sequence: u64,
+    /// The last commit it has.
+    pub last_sequence: u64,
+}
+
+/// What a restore made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreReport {
+    /// The graph holds every commit up to this sequence number, and none behind it.
+    pub sequence: u64,
+    /// Accounts that exist.
+    pub account_count: u64,
+    /// Follows of which at least one end is local.
+    pub follow_count: u64,
+    /// The size of its image.
+    pub written_bytes: u64,
+}
+
 /// What `verify` recounted, all of it found equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {

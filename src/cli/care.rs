@@ -1,11 +1,10 @@
-//! `checkpoint`, `backup`: looking after a graph.
+//! `checkpoint`: looking after a graph.
 
 use super::failure::{Failure, Verdict};
 use super::output::grouped;
 use clap::Args;
 use followgraph::FollowGraph;
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Write all that is in the log into a new image
@@ -14,14 +13,6 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(after_help = "Example:\n  followgraph --db graph checkpoint")]
 pub(crate) struct Checkpoint {}
-
-/// Write a verified copy of the graph into a new directory
-#[derive(Args)]
-#[command(after_help = "Example:\n  followgraph --db graph backup graph-backup")]
-pub(crate) struct Backup {
-    /// A directory that is not there yet, or is empty
-    dest: PathBuf,
-}
 
 impl Checkpoint {
     #[expect(clippy::unused_self, reason = "every command is run the same way")]
@@ -35,15 +26,6 @@ impl Checkpoint {
         } else {
             writeln!(out, "nothing new since the image of {bytes} bytes up to {sequence}")?;
         }
-        Ok(Verdict::Fine)
-    }
-}
-
-impl Backup {
-    pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        let report = graph.backup(&self.dest)?;
-        let (dest, bytes) = (self.dest.display(), grouped(report.image_bytes));
-        writeln!(out, "wrote a copy of {bytes} bytes up to {} to {dest}", report.sequence)?;
         Ok(Verdict::Fine)
     }
 }

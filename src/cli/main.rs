@@ -6,6 +6,7 @@
 
 mod against;
 mod against_counts;
+mod backup;
 mod bench;
 mod care;
 mod certify;
@@ -29,7 +30,7 @@ mod write;
 
 use clap::{Parser, Subcommand};
 use failure::{Failure, Verdict};
-use followgraph::{FollowGraph, Options};
+use followgraph::{ErrorKind, FollowGraph, Options};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,7 +60,8 @@ enum Command {
     Stats(stats::StatsOf),
     Verify(verify::Verify),
     Checkpoint(care::Checkpoint),
-    Backup(care::Backup),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Salvage(salvage::Salvage),
     Export(export::Export),
     Bench(bench::Bench),
@@ -109,7 +111,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Verify(verify) if verify.writes() => verify.run(&cli.existing_graph()?, out),
         Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
         Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
-        Command::Backup(backup) => backup.run(&cli.graph_to_read()?, out),
+        Command::Backup(backup) => backup.run(&cli.graph_to_back_up()?, out),
+        Command::Restore(restore) => restore.run(out),
         Command::Salvage(salvage) => salvage.run(out),
         Command::Export(export) => export.run(&cli.graph_to_read()?, out),
         Command::Bench(bench) => bench.run(&cli.existing_graph()?, out),
@@ -145,6 +148,18 @@ impl Cli {
             ));
         }
         Ok(graph)
+    }
+
+    /// Opens a graph to write where that can be, because only then can its backup go on later.
+    fn graph_to_back_up(&self) -> Result<FollowGraph, Failure> {
+        match self.existing_graph() {
+            Err(Failure::Open { error, .. })
+                if matches!(error.kind(), ErrorKind::InUse | ErrorKind::Io) =>
+            {
+                self.graph_to_read()
+            }
+            opened => opened,
+        }
     }
 
     /// Opens a graph that is there already: changing one must not make it.

@@ -1,4 +1,4 @@
-//! Care: checkpoints, backups and figures. All of them recover a graph of their own
+//! Care: checkpoints and figures. Checkpoints, as backups do, recover a graph of their own
 //! from the image and the log while the live one goes on, so the code that saves a graph after a
 //! crash runs every day.
 
@@ -6,10 +6,9 @@ use super::{Commit, FollowGraph, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::image_file_name;
 use crate::image::Totals;
-use crate::storage::{DirectoryStorage, Storage, give_back_freed_memory};
-use crate::store::{Follower, Hold, SegmentExtent, publish, used_bytes, write_copy};
+use crate::storage::give_back_freed_memory;
+use crate::store::{Follower, Hold, SegmentExtent, publish, used_bytes};
 use crate::types::{CheckpointReport, Stats};
-use std::path::Path;
 
 /// How much log a checkpoint may leave to replay while writers wait.
 const LAST_STEP_BYTES_MAX: u64 = 256 * 1024;
@@ -47,40 +46,6 @@ impl FollowGraph {
     /// ```
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.shared.checkpoint()
-    }
-
-    /// Writes the graph as it is now to another directory, recounted, while readers and writers go
-    /// on. It opens there as a graph of its own.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidArgument` when the directory holds files; otherwise as
-    /// [`checkpoint`](FollowGraph::checkpoint).
-    ///
-    /// ```
-    /// use followgraph::FollowGraph;
-    /// let directory = tempfile::tempdir()?;
-    /// let graph = FollowGraph::in_memory();
-    /// graph.add_account("alice")?;
-    /// graph.backup(directory.path().join("copy"))?;
-    /// assert!(FollowGraph::open(directory.path().join("copy"))?.account_id("alice").is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn backup(&self, directory: impl AsRef<Path>) -> Result<CheckpointReport> {
-        self.backup_to(&DirectoryStorage::open(directory.as_ref(), true)?)
-    }
-
-    /// [`backup`](FollowGraph::backup) to a storage.
-    pub(crate) fn backup_to(&self, destination: &dyn Storage) -> Result<CheckpointReport> {
-        let shared = &self.shared;
-        shared.keep_up_or_fail()?;
-        let _one_at_a_time = shared.checkpoint.lock();
-        let moment = shared.moment();
-        let graph = shared.recover(&moment)?.graph;
-        let segment_bytes = shared.options.segment_bytes;
-        let header = write_copy(destination, &graph, &moment.totals, segment_bytes)?;
-        let (sequence, image_bytes) = (header.position.sequence, header.file_bytes());
-        Ok(CheckpointReport { sequence, written: true, image_bytes })
     }
 
     /// Figures of this moment.

@@ -8,6 +8,7 @@
 
 mod audit;
 mod background;
+mod backup;
 mod bulk;
 mod care;
 mod compare;
@@ -24,6 +25,7 @@ mod state;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backup::RestoreTo;
 pub use bulk::{BulkLoad, BulkReport};
 pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
@@ -170,10 +172,11 @@ impl FollowGraph {
             frame: Vec::new(),
             store,
         };
+        let image_sequence = commit.store.image_sequence();
         // What was replayed may be in the page cache only. After an orderly close that can be no
         // more than the frame that says so.
         let sequence = position.sequence;
-        let durable = if closed { sequence - 1 } else { commit.store.image_sequence() };
+        let durable = if closed { sequence.saturating_sub(1) } else { image_sequence };
         let end = commit.store.log_end(sequence);
         let sync = Arc::new(GroupSync::new(durable, end, commit.store.syncers()?));
         sync.wait_for_all()?;

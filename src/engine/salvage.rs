@@ -60,7 +60,8 @@ use std::sync::Arc;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn salvage(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Result<SalvageReport> {
-    let source = DirectoryStorage::open_to_read(source.as_ref())?;
+    let mut source = DirectoryStorage::open_unlocked(source.as_ref())?;
+    source.lock_shared()?;
     let found = Remains::read(&source)?;
     let destination = Arc::new(DirectoryStorage::open(destination.as_ref(), true)?);
     check_empty(destination.as_ref(), "what is salvaged")?;
@@ -102,7 +103,11 @@ impl Remains {
             match file_kind(&name) {
                 FileKind::Image(sequence) => image_sequences.push(sequence),
                 FileKind::Log(first_sequence) => segments.push(first_sequence),
-                FileKind::Consumer | FileKind::Temporary | FileKind::Lock | FileKind::Foreign => {}
+                FileKind::Consumer
+                | FileKind::Temporary
+                | FileKind::Unfinished
+                | FileKind::Lock
+                | FileKind::Foreign => {}
             }
         }
         if image_sequences.is_empty() && segments.is_empty() {

@@ -86,6 +86,11 @@ impl Graph {
         std::mem::swap(&mut self.accounts, accounts);
     }
 
+    /// Makes this private graph one of another id, as which it will be written.
+    pub(crate) fn set_graph_id(&mut self, graph_id: [u8; 16]) {
+        self.image.header.identity.graph_id = graph_id;
+    }
+
     /// The accounts, to damage them.
     #[cfg(test)]
     pub(crate) fn accounts_mut(&mut self) -> &mut Accounts {

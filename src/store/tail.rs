@@ -8,7 +8,7 @@
 //!
 //! `docs/recovery.md` has the argument.
 
-use super::{SegmentExtent, list, segments_behind};
+use super::{SegmentExtent, list, list_whole, segments_behind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{image_file_name, log_file_name, read_u32};
 use crate::graph::{Graph, Replay};
@@ -83,7 +83,7 @@ struct HeldGraph {
 impl HeldGraph {
     fn find(path: &Path) -> Result<HeldGraph> {
         let directory = Arc::new(ReadOnlyDirectory::open(path)?);
-        let listing = list(directory.as_ref())?;
+        let listing = list_whole(directory.as_ref())?;
         let Some(&image_sequence) = listing.images.last() else {
             return Err(without_image(&directory, &listing.segments));
         };

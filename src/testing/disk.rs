@@ -11,10 +11,11 @@
 //! * Each creation, renaming and removal that was not synced happened or did not, in no order.
 
 use super::content::{Chance, Content};
-use crate::engine::{FollowGraph, Options};
+use crate::engine::{FollowGraph, Options, RestoreTo};
 use crate::error::{Error, Result};
 use crate::locks::Mutex;
 use crate::storage::{Bytes, LogFile, LogSync, OutputFile, PrivateBytes, Storage};
+use crate::types::{BackupReport, RestoreReport};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -363,8 +364,17 @@ impl Disk {
     /// # Errors
     ///
     /// As [`FollowGraph::backup`].
-    pub fn take_backup(&self, graph: &FollowGraph) -> Result<()> {
-        graph.backup_to(self).map(|_| ())
+    pub fn take_backup(&self, graph: &FollowGraph) -> Result<BackupReport> {
+        graph.backup_to(self)
+    }
+
+    /// Makes a graph on another disk, or in another directory, of the backup on this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`FollowGraph::restore`].
+    pub fn restore(&self, destination: &Disk, to: RestoreTo) -> Result<RestoreReport> {
+        FollowGraph::restore_on(self, destination, to)
     }
 
     /// Another directory of the same disk and machine.

@@ -240,9 +240,9 @@ fn no_flipped_byte_of_an_image_gets_into_a_checkpoint_or_a_backup() {
 
         let backup = backups.path().join("copy");
         // Without a commit there is nothing for a checkpoint to do. It may need what is damaged.
-        let mut refusals = vec![graph.backup(&backup)];
+        let mut refusals = vec![graph.backup(&backup).map(drop)];
         match graph.add_account("another") {
-            Ok(_) => refusals.push(graph.checkpoint()),
+            Ok(_) => refusals.push(graph.checkpoint().map(drop)),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {place}: {error}"),
         }
         checkpoint_count += refusals.len() - 1;

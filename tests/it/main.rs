@@ -3,6 +3,7 @@
 
 mod against;
 mod api;
+mod backup;
 mod care;
 mod certify;
 mod cli;

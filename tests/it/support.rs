@@ -16,6 +16,7 @@ pub(crate) fn long_form() -> bool {
 }
 
 /// Random numbers from a seed that the test names, so that every run is the same run.
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {

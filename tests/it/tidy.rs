@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 7] = [
     &["types", "chunks", "workers"],
     &["format", "storage", "blocks", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
-    &["recovery", "store", "sync", "walk", "consumers"],
+    &["recovery", "store", "sync", "walk", "consumers", "backup", "restore"],
     &["engine"],
     &["testing", "wire", "server", "cli", "cluster"],
 ];

@@ -372,7 +372,7 @@ impl Run {
         let outcome = self.disk.directory(BACKUP).take_backup(graph);
         let is_done = outcome.is_ok() && self.disk.has_power();
         self.witness.backup = Some((self.witness.last().clone(), is_done));
-        outcome.or_else(|error| self.excuse(&error))
+        outcome.map(drop).or_else(|error| self.excuse(&error))
     }
 
     fn consume(&mut self, graph: &FollowGraph) -> std::result::Result<(), Flaw> {
@@ -509,7 +509,9 @@ fn check_changes(graph: &FollowGraph) -> std::result::Result<(), Flaw> {
 fn check_backup(disk: &Disk, witness: &Witness) -> std::result::Result<(), Flaw> {
     let copy = disk.copy().directory(BACKUP);
     let is_image = |name: &String| matches!(file_kind(name), FileKind::Image(_));
-    let is_there = copy.file_names().iter().any(is_image);
+    let names = copy.file_names();
+    let is_unfinished = names.iter().any(|name| file_kind(name) == FileKind::Unfinished);
+    let is_there = names.iter().any(is_image) && !is_unfinished;
     match &witness.backup {
         Some((model, _)) if is_there => {
             let graph = reopened(&copy, witness).map_err(|flaw| format!("the backup {flaw}"))?;
