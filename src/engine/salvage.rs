@@ -102,7 +102,11 @@ impl Remains {
             match file_kind(&name) {
                 FileKind::Image(sequence) => image_sequences.push(sequence),
                 FileKind::Log(first_sequence) => segments.push(first_sequence),
-                FileKind::Consumer | FileKind::Temporary | FileKind::Lock | FileKind::Foreign => {}
+                FileKind::Consumer
+                | FileKind::Temporary
+                | FileKind::Lock
+                | FileKind::Unfinished
+                | FileKind::Foreign => {}
             }
         }
         if image_sequences.is_empty() && segments.is_empty() {

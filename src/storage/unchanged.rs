@@ -20,7 +20,7 @@ impl DirectoryStorage {
             .or_else(|_| File::open(directory))
             .map_err(|source| Error::io("open", directory, &source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock }),
+            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 let message = "a process has the graph open; close it first";
                 Err(Error::new(ErrorKind::InUse, message).at_path(&lock_path))
