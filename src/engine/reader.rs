@@ -43,6 +43,8 @@ pub(super) struct Reader {
     /// The same as the storage of the handle.
     directory: Arc<ReadOnlyDirectory>,
     place: Mutex<Place>,
+    /// Held while a newer image is opened apart; taken before every other lock.
+    adopting: Mutex<()>,
     started: Instant,
     /// When the last look at the log began, in nanoseconds since the start.
     looked_at: AtomicU64,
@@ -76,6 +78,7 @@ impl Reader {
             path: path.to_owned(),
             directory,
             place: Mutex::new(Place { tail, doubts: 0, accepted: None }),
+            adopting: Mutex::new(()),
             started: Instant::now(),
             looked_at: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -149,8 +152,11 @@ impl Shared {
             let mut place = reader.place.lock();
             let now = reader.now();
             // Somebody may have looked while this one waited for the lock.
-            if reader.is_due(now) {
-                self.look_again(reader, &mut place, now);
+            if reader.is_due(now) && self.look_again(reader, &mut place, now) == Some(Seen::Lost) {
+                // Whoever opens a newer image at this moment brings what this read has to see.
+                drop(place);
+                drop(reader.adopting.lock());
+                self.look_again(reader, &mut reader.place.lock(), now);
             }
         }
     }
@@ -181,8 +187,11 @@ impl Shared {
         } else {
             self.catch_up(reader, place)
         };
-        // Only now: whoever finds this look to be young enough relies on what it brought.
-        reader.looked_at.store(now, Ordering::Release);
+        // Only now: whoever finds this look to be young enough relies on what it brought. One that
+        // lost its place and could not open the graph anew brought nothing.
+        if !matches!(outcome, Ok(Seen::Lost)) {
+            reader.looked_at.store(now, Ordering::Release);
+        }
         outcome.map_err(|error| reader.fail(error)).ok()
     }
 
@@ -318,6 +327,7 @@ impl Shared {
 
     /// Goes over to a newer image: opened and caught up apart, while the live graph answers.
     fn adopt_newer_image(&self, reader: &Reader) -> Result<()> {
+        let _adopting = reader.adopting.lock();
         let Some(_alone) = self.checkpoint.try_lock() else { return Ok(()) };
         let mut opened = Watched::open(&reader.path, || 1)?;
         let mut place = reader.place.lock();
