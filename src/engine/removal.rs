@@ -6,7 +6,6 @@ use crate::error::Result;
 use crate::format::RECORD_BYTES_MAX;
 use crate::graph::RemovalPlace;
 use crate::locks::MutexGuard;
-use crate::types::AccountId;
 
 impl FollowGraph {
     /// Goes on with every removal that was interrupted before the graph was opened, and returns
@@ -29,7 +28,7 @@ impl FollowGraph {
 
     /// Whether an account is being removed, or is gone.
     #[cfg(any(feature = "server", feature = "testing"))]
-    pub(crate) fn is_leaving(&self, id: AccountId) -> bool {
+    pub(crate) fn is_leaving(&self, id: crate::types::AccountId) -> bool {
         let stays = self.shared.state.read().check_stays(id.0);
         stays.is_err_and(|error| error.kind() != crate::error::ErrorKind::Corrupt)
     }
