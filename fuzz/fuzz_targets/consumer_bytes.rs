@@ -1,5 +1,5 @@
-//! A position file of a consumer with any bytes changed: it says what it said, or nothing; never
-//! another position, and the graph opens all the same.
+//! A position file of a consumer with any bytes changed: it says what it said, or nothing, and then
+//! the log is kept from its beginning; never another position. The graph opens all the same.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -45,7 +45,9 @@ fuzz_target!(|input: Input<'_>| {
     let positions = graph.consumers();
     assert!(!is_unchanged || positions == [("fuzz".to_owned(), POSITION)], "{positions:?}");
     for (name, position) in positions {
-        assert_eq!((name.as_str(), position), ("fuzz", POSITION), "a damaged position is used");
+        // What does not check out holds back all there is: the position before the first commit.
+        assert_eq!(name, "fuzz");
+        assert!(position == POSITION || position == 0, "a damaged position is used: {position}");
     }
     graph.verify().expect("the graph is whole");
 });
