@@ -483,6 +483,11 @@ fn create_graph(storage: &dyn Storage, listing: &Listing, segment_bytes: u64) ->
     }
     let identity = Identity { graph_id: random_bytes()?, key: random_bytes()? };
     create_segment(storage, identity, 1, segment_bytes)?;
+    publish_empty(storage, identity)
+}
+
+/// Writes the image of a graph before its first commit.
+pub(crate) fn publish_empty(storage: &dyn Storage, identity: Identity) -> Result<()> {
     let foreign = RoaringBitmap::new();
     let plan = ImagePlan {
         identity,

@@ -12,14 +12,13 @@ use super::{FollowGraph, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, Identity, RecordReader, file_kind, image_file_name, log_file_name};
 use crate::graph::Graph;
-use crate::image::{DamagedImage, Image, ImagePlan, ImageWriter, Position};
+use crate::image::{DamagedImage, Image};
 use crate::log::{Frame, SegmentHeader};
 use crate::storage::{DirectoryStorage, Storage, random_bytes};
-use crate::store::{check_empty, create_segment, publish};
+use crate::store::{check_empty, create_segment, publish, publish_empty};
 use crate::types::{AffectedAccount, DamagedRange, SalvageReport};
 use frames::DamagedLog;
 use mend::Mended;
-use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -224,16 +223,7 @@ impl Remains {
             return Err(Error::corrupt(message));
         }
         let identity = Identity { graph_id: self.graph_id, key: random_bytes()? };
-        let foreign = RoaringBitmap::new();
-        let plan = ImagePlan {
-            identity,
-            position: Position { sequence: 0, source_position: None, clock: 0 },
-            id_count: 0,
-            account_count: 0,
-            overflow_name_bytes: 0,
-            foreign: &foreign,
-        };
-        publish(destination, 0, |file| ImageWriter::new(file, plan)?.finish(None))?;
+        publish_empty(destination, identity)?;
         Graph::open(destination, Image::open(destination, 0)?)
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::damage::{answers, told_of};
 use crate::recovery::options;
-use crate::support::{bytes_of, lay_out, quick_dir};
+use crate::support::{bytes_of, lay_out, long_form, quick_dir};
 use followgraph::{Durability, ErrorKind, FollowGraph};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ fn files_cut_at_any_length_are_refused_or_shorter_by_whole_commits() {
     let ours = history(0);
     let dir = quick_dir();
     let closed = ours.stages.last().unwrap();
-    let is_long = std::env::var_os("FOLLOWGRAPH_LONG").is_some();
+    let is_long = long_form();
     let last = closed.keys().rfind(|name| name.extension().is_some_and(|end| end == "fgl"));
     let last = last.unwrap();
     let mut shorter_count = 0;
