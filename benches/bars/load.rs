@@ -195,11 +195,12 @@ fn entry_count(mut list: impl FnMut(Page) -> Result<List>) -> u32 {
     }
 }
 
-/// The memory of this process that is there: its own, and that of mapped files.
+/// The memory of this process that is there: its own, and that of mapped files. A page that is
+/// mapped at two places is there once.
 fn resident_bytes() -> [u64; 2] {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says");
-    ["RssAnon:", "RssFile:"].map(|word| {
-        let line = status.lines().find(|line| line.starts_with(word)).expect("Linux says");
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux says");
+    ["Pss_Anon:", "Pss_File:"].map(|word| {
+        let line = rollup.lines().find(|line| line.starts_with(word)).expect("Linux says");
         let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse().ok());
         kilobytes.unwrap_or(0u64) * 1024
     })
