@@ -56,6 +56,20 @@ pub enum ErrorKind {
     ReadOnly,
     /// A backup or a restore into this directory was not finished, so it holds no graph yet.
     Unfinished,
+    /// Another node, or the log of a cluster, cannot be reached now. Nothing was done: try again.
+    Unavailable,
+    /// More is waiting to be written than a node of a cluster takes. Nothing was done: slow down.
+    Overloaded,
+    /// The log of a cluster did not confirm a change in time: it may have been made or not, or may
+    /// still be.
+    OutcomeUnknown,
+    /// A node of a cluster has not come as far as the position that was asked for. Ask another.
+    Behind,
+    /// No node that answers for this account is known here, or its copy is being made anew.
+    NotHosted,
+    /// The log of a cluster is another one, its settings or its server are not what this needs, or
+    /// it holds what this version does not know.
+    Incompatible,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -209,6 +223,12 @@ impl ErrorKind {
             ErrorKind::Closed => "the graph was closed",
             ErrorKind::ReadOnly => "the graph is open for reading only",
             ErrorKind::Unfinished => "an unfinished copy",
+            ErrorKind::Unavailable => "not reachable now",
+            ErrorKind::Overloaded => "more waits to be written than this node takes",
+            ErrorKind::OutcomeUnknown => "not confirmed in time, so it may have happened or not",
+            ErrorKind::Behind => "this node has not come that far",
+            ErrorKind::NotHosted => "no copy of the account is at hand",
+            ErrorKind::Incompatible => "the cluster is not what this node needs",
         }
     }
 }

@@ -89,6 +89,7 @@
 //! * `cli`: the `followgraph` command line tool.
 //! * `wire`: the published follow API, `v4/follow/*`, as a service that any server can mount.
 //! * `server`: that service over HTTP and HTTPS, with limits, metrics, webhooks and a console.
+//! * `cluster`: the engine on every node of a cluster, fed from one replicated log.
 //! * `testing`: the reference model that property tests hold the engine to, the simulated disk of
 //!   the crash certificate, and what the benches compare with. Part of `cli`, for `certify`.
 //!
@@ -103,6 +104,8 @@ mod adjacency;
 mod backup;
 mod blocks;
 mod chunks;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod consumers;
 mod edge_sorter;
 mod engine;
