@@ -9,7 +9,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{FileKind, RecordReader, UNFINISHED_FILE_NAME, file_kind, log_file_name};
-use crate::graph::Graph;
+use crate::graph::{Composition, Graph};
 use crate::image::{Image, ImageHeader, Totals};
 use crate::log::{Frame, LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, encode_frame};
 use crate::recovery::check_segment;
@@ -100,6 +100,29 @@ pub(crate) fn write_copy(
     expected: &Totals,
     goes_on: bool,
 ) -> Result<ImageHeader> {
+    let (sequence, graph_id) = (graph.position().sequence, graph.image().header.identity.graph_id);
+    write_new(storage, sequence, graph_id, goes_on, &|file| {
+        graph.write_image(file, expected, false)
+    })
+}
+
+/// The same for a graph that is made of parts of others. It is a graph of its own and takes no
+/// increments.
+pub(crate) fn write_composed(
+    storage: &dyn Storage,
+    composition: &Composition<'_>,
+) -> Result<ImageHeader> {
+    let (sequence, graph_id) = (composition.sequence(), composition.graph_id);
+    write_new(storage, sequence, graph_id, false, &|file| composition.write_image(file))
+}
+
+fn write_new(
+    storage: &dyn Storage,
+    sequence: u64,
+    graph_id: [u8; 16],
+    goes_on: bool,
+    write: &dyn Fn(Box<dyn OutputFile>) -> Result<ImageHeader>,
+) -> Result<ImageHeader> {
     storage.create(UNFINISHED_FILE_NAME)?.sync()?;
     storage.sync_directory()?;
     for (name, _) in storage.list()? {
@@ -108,16 +131,15 @@ pub(crate) fn write_copy(
             storage.remove(&name)?;
         }
     }
-    let sequence = graph.position().sequence;
     let header = SegmentHeader {
-        graph_id: graph.image().header.identity.graph_id,
+        graph_id,
         first_sequence: sequence + 1,
         segment_bytes: if goes_on { SEGMENT_HEADER_BYTES } else { UNSEALED_SEGMENT_BYTES },
         durable_sequence: sequence,
         previous_frame_count: 0,
     };
     write_segment(storage, sequence + 1, |file| file.write_at(0, &header.encode()))?;
-    let header = write_named(storage, sequence, |file| graph.write_image(file, expected, false))?;
+    let header = write_named(storage, sequence, write)?;
     storage.sync_directory()?;
     Image::open(storage, sequence)?.verify(&mut |_| Ok(()))?;
     storage.remove(UNFINISHED_FILE_NAME)?;

@@ -19,6 +19,7 @@ use crate::format::{
     IMAGE_MAGIC, Identity, NO_SOURCE_POSITION, check_header, image_file_name, read_u32, read_u64,
     seal_header, version_of, write_u32, write_u64,
 };
+use crate::shards::{SHARDS_SECTION_BYTES, Shards};
 use crate::storage::{Bytes, Storage};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,8 @@ const NEWEST_AT_OFFSET: usize = SECTION_TABLE_OFFSET + SECTION_NAMES.len() * SEC
 /// The last field before the checksum.
 const BEING_REMOVED_COUNT_OFFSET: usize = IMAGE_HEADER_BYTES as usize - 8;
 const BLOCKS_ENTRY_OFFSET: usize = NEWEST_AT_OFFSET + 4;
+/// Zeros where the graph is not sharded.
+const SHARDS_ENTRY_OFFSET: usize = BLOCKS_ENTRY_OFFSET + SECTION_ENTRY_BYTES;
 /// Images of this version have no checksums by blocks.
 const VERSION_WITHOUT_BLOCKS: u32 = 1;
 /// Offset 0 in the set section means "no sets", so the first sets lie behind these bytes.
@@ -135,6 +138,8 @@ pub(crate) struct ImageHeader {
     pub(crate) names: Section,
     /// The sets.
     pub(crate) sets: Section,
+    /// Which shards are hosted, and their digests; empty where the graph is not sharded.
+    shards: Section,
     /// The checksums of all blocks before it; empty in images of version 1.
     blocks: Section,
 }
@@ -147,7 +152,13 @@ impl ImageHeader {
     /// Bytes of all sections: what [`Image::verify`] compares with checksums.
     pub(crate) fn section_bytes(&self) -> u64 {
         let sections = self.sections();
-        sections.iter().chain([&self.blocks]).map(|section| section.len_bytes).sum()
+        let others = [&self.shards, &self.blocks];
+        sections.iter().chain(others).map(|section| section.len_bytes).sum()
+    }
+
+    /// The section of the shards, where there is one.
+    fn shards_section(&self) -> Option<&Section> {
+        Some(&self.shards).filter(|section| section.len_bytes > 0)
     }
 
     /// What the checksums of its blocks depend on beside them: they are of this image alone.
@@ -165,7 +176,7 @@ impl ImageHeader {
     pub(crate) fn file_bytes(&self) -> u64 {
         self.sections()
             .iter()
-            .chain([&self.blocks])
+            .chain([&self.shards, &self.blocks])
             .map(|section| section.offset_bytes.saturating_add(section.len_bytes))
             .fold(IMAGE_HEADER_BYTES, u64::max)
     }
@@ -188,8 +199,9 @@ impl ImageHeader {
         write_u64(&mut bytes, 104, self.totals.follow_count);
         write_u64(&mut bytes, 112, self.totals.following_fingerprint);
         write_u64(&mut bytes, 120, self.totals.follower_fingerprint);
+        let others = [(BLOCKS_ENTRY_OFFSET, self.blocks), (SHARDS_ENTRY_OFFSET, self.shards)];
         let places = (SECTION_TABLE_OFFSET..).step_by(SECTION_ENTRY_BYTES).zip(self.sections());
-        for (at, section) in places.chain([(BLOCKS_ENTRY_OFFSET, self.blocks)]) {
+        for (at, section) in places.chain(others) {
             write_u64(&mut bytes, at, section.offset_bytes);
             write_u64(&mut bytes, at + 8, section.len_bytes);
             write_u32(&mut bytes, at + 16, section.crc);
@@ -210,9 +222,9 @@ impl ImageHeader {
         };
         let section =
             |number: usize| section_at(SECTION_TABLE_OFFSET + number * SECTION_ENTRY_BYTES);
-        let blocks = match version_of(bytes) {
-            VERSION_WITHOUT_BLOCKS => Section::default(),
-            _ => section_at(BLOCKS_ENTRY_OFFSET),
+        let (blocks, shards) = match version_of(bytes) {
+            VERSION_WITHOUT_BLOCKS => Default::default(),
+            _ => (section_at(BLOCKS_ENTRY_OFFSET), section_at(SHARDS_ENTRY_OFFSET)),
         };
         Ok(ImageHeader {
             identity: Identity {
@@ -241,6 +253,7 @@ impl ImageHeader {
             index: section(1),
             names: section(2),
             sets: section(3),
+            shards,
             blocks,
         })
     }
@@ -273,6 +286,7 @@ impl ImageHeader {
             && self.records.len_bytes == u64::from(self.id_count) * RECORD_BYTES as u64
             && self.index.len_bytes.is_multiple_of(index::BUCKET_BYTES as u64)
             && self.index.len_bytes > 0
+            && (self.shards == Section::default() || self.has_fitting_shards(&fits))
             && (self.blocks == Section::default() || self.has_fitting_blocks());
         if whole {
             Ok(())
@@ -283,6 +297,13 @@ impl ImageHeader {
 }
 
 impl ImageHeader {
+    /// Whether the shards are what a sharded graph has, in blocks with checksums.
+    fn has_fitting_shards(&self, fits: &impl Fn(&Section) -> bool) -> bool {
+        fits(&self.shards)
+            && self.shards.len_bytes == SHARDS_SECTION_BYTES as u64
+            && self.blocks != Section::default()
+    }
+
     /// Whether every section begins with a block, and the table has one checksum for each block.
     fn has_fitting_blocks(&self) -> bool {
         let (start, block) = (self.blocks.offset_bytes, blocks::BLOCK_BYTES as u64);
@@ -291,7 +312,7 @@ impl ImageHeader {
             section.offset_bytes.is_multiple_of(block) && end.is_some_and(|end| end <= start)
         };
         start.is_multiple_of(block)
-            && self.sections().iter().all(is_behind)
+            && self.sections().iter().chain(self.shards_section()).all(is_behind)
             && self.records.offset_bytes == IMAGE_HEADER_BYTES
             && start >= IMAGE_HEADER_BYTES
             && self.blocks.len_bytes == blocks::table_bytes((start - IMAGE_HEADER_BYTES) / block)
@@ -335,6 +356,16 @@ impl Image {
             self.header.names.range(),
             self.blocks.clone(),
         ))
+    }
+
+    /// Which shards are hosted, and their digests; `None` where the graph is not sharded.
+    pub(crate) fn shards(&self) -> Result<Option<Shards>> {
+        let Some(section) = self.header.shards_section() else {
+            return Ok(None);
+        };
+        let (start, end) = section.range();
+        self.blocks.check(start, end)?;
+        Ok(Shards::decode(&self.file[start..end]))
     }
 
     /// The sets at an offset of the set section, as a record has it.
@@ -448,7 +479,9 @@ impl Image {
             self.verify_table(watch)?;
         }
         let mut read_bytes = IMAGE_HEADER_BYTES as usize;
-        for (section, name) in self.header.sections().iter().zip(SECTION_NAMES) {
+        let (sections, shards) = (self.header.sections(), self.header.shards_section());
+        let named = sections.iter().zip(SECTION_NAMES);
+        for (section, name) in named.chain(shards.map(|section| (section, "shards"))) {
             let (start, end) = section.range();
             let mut hasher = crc32fast::Hasher::new();
             for piece_start in (start..end).step_by(VERIFY_PIECE_BYTES) {

@@ -120,6 +120,7 @@ mod recovery;
 mod restore;
 #[cfg(feature = "server")]
 pub mod server;
+mod shards;
 mod storage;
 mod store;
 mod sync;
@@ -138,6 +139,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
+pub use shards::{SHARD_COUNT, ShardDigest, ShardSet, VirtualShard};
 pub use types::{
     AccountId, AffectedAccount, Audit, BackupCoverage, BackupReport, Change, CheckpointReport,
     Commit, Counts, DamagedRange, KnownFollowers, Outcome, Recovery, Relation, RestoreReport,

@@ -19,6 +19,7 @@ use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position};
 use crate::locks::AtomicU64;
 use crate::log::{LogEnd, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentWriter};
 use crate::recovery::{Doubtful, LogPlace, SegmentView, doubtful, replay};
+use crate::shards::{ShardSet, Shards};
 use crate::storage::{LogSync, OutputFile, Storage, random_bytes};
 use crate::sync::GroupSync;
 use crate::types::Recovery;
@@ -129,6 +130,15 @@ pub(crate) fn list_whole(storage: &dyn Storage) -> Result<Listing> {
     Err(error.at_path(&storage.path("")))
 }
 
+/// What a graph is made with where there is none.
+#[derive(Clone, Copy)]
+pub(crate) struct NewGraph<'a> {
+    /// How large its segments are, and those that a graph that is there begins.
+    pub(crate) segment_bytes: u64,
+    /// Makes it a sharded one, which hosts these.
+    pub(crate) hosted: Option<&'a ShardSet>,
+}
+
 /// What opening gives.
 pub(crate) struct Opened {
     pub(crate) store: Store,
@@ -141,10 +151,10 @@ pub(crate) struct Opened {
 impl Store {
     /// Opens the graph in a directory, making it where there is none: the newest image, and the
     /// log behind it as far as the recovery table lets it.
-    pub(crate) fn open(storage: Arc<dyn Storage>, segment_bytes: u64) -> Result<Opened> {
+    pub(crate) fn open(storage: Arc<dyn Storage>, new: NewGraph<'_>) -> Result<Opened> {
         let mut listing = list_whole(storage.as_ref())?;
         if listing.images.is_empty() {
-            create_graph(storage.as_ref(), &listing, segment_bytes)?;
+            create_graph(storage.as_ref(), &listing, new)?;
             listing = list(storage.as_ref())?;
         }
         let image_sequence = *listing.images.last().expect("a graph has an image");
@@ -200,7 +210,7 @@ impl Store {
         let store = Store {
             storage,
             identity,
-            segment_bytes,
+            segment_bytes: new.segment_bytes,
             segments,
             active,
             active_is_older,
@@ -473,7 +483,7 @@ fn cut(storage: &dyn Storage, headers: &[SegmentHeader], end: LogPlace) -> Resul
 
 /// Makes an empty graph: its first segment, then, as the commit, its empty image. What an
 /// interrupted creation left is replaced.
-fn create_graph(storage: &dyn Storage, listing: &Listing, segment_bytes: u64) -> Result<()> {
+fn create_graph(storage: &dyn Storage, listing: &Listing, new: NewGraph<'_>) -> Result<()> {
     let directory = storage.path("");
     let unfinished =
         listing.segments.is_empty() || (listing.segments == [1] && is_unused(storage, 1));
@@ -482,12 +492,17 @@ fn create_graph(storage: &dyn Storage, listing: &Listing, segment_bytes: u64) ->
         return Err(Error::corrupt(message).at_path(&directory));
     }
     let identity = Identity { graph_id: random_bytes()?, key: random_bytes()? };
-    create_segment(storage, identity, 1, segment_bytes)?;
-    publish_empty(storage, identity)
+    create_segment(storage, identity, 1, new.segment_bytes)?;
+    publish_empty(storage, identity, new.hosted)
 }
 
 /// Writes the image of a graph before its first commit.
-pub(crate) fn publish_empty(storage: &dyn Storage, identity: Identity) -> Result<()> {
+pub(crate) fn publish_empty(
+    storage: &dyn Storage,
+    identity: Identity,
+    hosted: Option<&ShardSet>,
+) -> Result<()> {
+    let shards = hosted.map(|hosted| Shards::empty(hosted.clone()));
     let foreign = RoaringBitmap::new();
     let plan = ImagePlan {
         identity,
@@ -496,6 +511,7 @@ pub(crate) fn publish_empty(storage: &dyn Storage, identity: Identity) -> Result
         account_count: 0,
         overflow_name_bytes: 0,
         foreign: &foreign,
+        shards: shards.as_ref(),
     };
     publish(storage, 0, |file| ImageWriter::new(file, plan)?.finish(None)).map(|_| ())
 }

@@ -110,8 +110,9 @@ impl Background {
                 }
             })?);
         }
-        let is_interrupted = shared.state.read().totals().being_removed_count > 0;
-        if is_interrupted && shared.options.finishes_removals {
+        // What goes with an account of a sharded graph is said by those who feed it.
+        let goes_on = shared.options.finishes_removals && shared.state.read().shards().is_none();
+        if goes_on && shared.state.read().totals().being_removed_count > 0 {
             threads.push(spawn("followgraph-removal", shared, |shared| {
                 // Of a failure that is latched the next write says why; any other may pass.
                 while shared.finish_removals().is_err()

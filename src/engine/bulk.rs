@@ -77,6 +77,10 @@ impl FollowGraph {
         let shared = self.shared.as_ref();
         shared.refuse_if_read_only()?;
         shared.refuse_if_not_empty()?;
+        if self.hosted_shards().is_some() {
+            let message = "a sharded graph is loaded through the log that it is fed from";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();
         let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes, Ends::Both)?;

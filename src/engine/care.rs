@@ -274,6 +274,10 @@ impl Shared {
                 }
             }
             if end == live.accounts().len() {
+                if live.shards() != follower.graph.shards() {
+                    let message = "the live digests of the shards are wrong";
+                    return Err(Error::new(ErrorKind::AuditFailed, message));
+                }
                 return Ok(());
             }
             first = end;

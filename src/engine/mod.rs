@@ -21,6 +21,7 @@ mod reads;
 mod removal;
 mod repair;
 mod salvage;
+mod shards;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -158,8 +159,9 @@ impl FollowGraph {
         if options.verify_image {
             verify_newest_image(storage.as_ref())?;
         }
-        let opened = Store::open(storage.clone(), options.segment_bytes)?;
+        let opened = Store::open(storage.clone(), options.new_graph())?;
         let Opened { store, graph, recovery, closed } = opened;
+        shards::check_hosted(&graph, &options)?;
         let position = graph.position();
         let commit = Commit {
             sequence: position.sequence,

@@ -42,8 +42,15 @@ pub(crate) enum Who<'a> {
 enum Change<'a> {
     Follow(Who<'a>, Who<'a>),
     Unfollow(Who<'a>, Who<'a>),
-    AddAccount { name: &'a str, foreign: bool },
+    AddAccount {
+        name: &'a str,
+        foreign: bool,
+    },
     RemoveAccount(Who<'a>),
+    #[cfg(feature = "cluster")]
+    BeginRemoval(Who<'a>),
+    #[cfg(feature = "cluster")]
+    EndRemoval(AccountId),
 }
 
 impl<'a> Mutation<'a> {
@@ -92,6 +99,19 @@ impl<'a> Mutation<'a> {
         Mutation::new(Change::RemoveAccount(Who::Id(id)))
     }
 
+    /// An account begins to go. Whoever says so says of each of its follows that it goes, and then
+    /// that the account does.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn begin_removal(name: &'a str) -> Mutation<'a> {
+        Mutation::new(Change::BeginRemoval(Who::Name(name)))
+    }
+
+    /// An account is gone whose removal has begun and whose follows have gone.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn end_removal_by_id(id: AccountId) -> Mutation<'a> {
+        Mutation::new(Change::EndRemoval(id))
+    }
+
     /// `follower` follows `followed`, each by the handle there is.
     pub(super) fn follow_who(follower: Who<'a>, followed: Who<'a>) -> Mutation<'a> {
         Mutation::new(Change::Follow(follower, followed))
@@ -115,6 +135,8 @@ impl<'a> Mutation<'a> {
             Change::Follow(follower, followed) => (3, name_bytes(follower) + name_bytes(followed)),
             Change::Unfollow(..) | Change::RemoveAccount(_) => (1, 0),
             Change::AddAccount { name, .. } => (1, name.len()),
+            #[cfg(feature = "cluster")]
+            Change::BeginRemoval(_) | Change::EndRemoval(_) => (1, 0),
         };
         (record_count * RECORD_BYTES_MAX + name_bytes) as u64
     }
@@ -273,6 +295,21 @@ impl Plan<'_> {
                 None => Ok(Step::Last(self.account(name, foreign)?, Fit::default())),
             },
             Change::RemoveAccount(who) => self.removal(self.resolve(who)?),
+            #[cfg(feature = "cluster")]
+            Change::BeginRemoval(who) => {
+                let id = self.resolve(who)?;
+                match self.graph.check_stays(id) {
+                    Err(error) if error.kind() == ErrorKind::BeingRemoved => Ok(Step::Nothing),
+                    stays => {
+                        stays.map(|()| Step::Last(Record::RemovalBegan { id }, Fit::default()))
+                    }
+                }
+            }
+            #[cfg(feature = "cluster")]
+            Change::EndRemoval(id) => {
+                self.graph.check_is_emptied(id.0)?;
+                Ok(Step::Last(Record::AccountRemoved { id: id.0 }, Fit::default()))
+            }
         }
     }
 
@@ -409,6 +446,7 @@ impl Plan<'_> {
     fn account<'m>(&self, name: &'m str, foreign: bool) -> Result<Record<'m>> {
         check_name(name).map_err(|error| error.about(name))?;
         let id = self.graph.accounts().len();
+        let foreign = foreign || !self.graph.is_hosted(name);
         if !self.graph.accounts().has_room() {
             let message = "the graph has given all 4,294,967,294 account ids";
             return Err(Error::new(ErrorKind::InvalidArgument, message));

@@ -2,9 +2,11 @@
 
 use super::FollowGraph;
 use crate::error::{Error, ErrorKind, Result};
+use crate::shards::ShardSet;
 #[cfg(feature = "testing")]
 use crate::storage::Storage;
 use crate::storage::{DirectoryStorage, MemoryStorage};
+use crate::store::NewGraph;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -54,6 +56,8 @@ pub struct Options {
     /// Whether opening a graph goes on with removals that were interrupted.
     pub(crate) finishes_removals: bool,
     pub(crate) verify_image: bool,
+    /// Makes a new graph a sharded one, which hosts these shards.
+    pub(crate) hosted_shards: Option<ShardSet>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
 }
@@ -101,6 +105,7 @@ impl Options {
             verify_image: false,
             removal_slice: REMOVAL_SLICE_DEFAULT,
             finishes_removals: true,
+            hosted_shards: None,
             limits: Limits::NONE,
             clock: Arc::new(system_clock),
         }
@@ -185,6 +190,27 @@ impl Options {
     #[must_use]
     pub fn removal_slice(mut self, follows: usize) -> Options {
         self.removal_slice = follows;
+        self
+    }
+
+    /// Makes a new graph a sharded one: every account is known, and the lists are kept of those
+    /// whose [`VirtualShard`](crate::VirtualShard) is hosted here. A graph stays what it was made
+    /// as; opening one that is there with other shards is `InvalidArgument`. Default: a graph that
+    /// is not sharded and keeps all lists.
+    ///
+    /// ```
+    /// use followgraph::{Options, ShardSet, VirtualShard};
+    /// let hosted = ShardSet::from_iter([VirtualShard::of("bob")]);
+    /// let options = Options::new().create_missing_accounts(true);
+    /// let graph = options.hosted_shards(hosted).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// assert_eq!(graph.counts("bob")?.followers, 1);
+    /// assert!(graph.counts("alice").is_err());
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    #[must_use]
+    pub fn hosted_shards(mut self, shards: ShardSet) -> Options {
+        self.hosted_shards = Some(shards);
         self
     }
 
@@ -292,6 +318,11 @@ impl Options {
     #[cfg(feature = "testing")]
     pub(crate) fn open_on(self, storage: Arc<dyn Storage>) -> Result<FollowGraph> {
         FollowGraph::start(storage, self.checked()?)
+    }
+
+    /// What a graph is made with where there is none.
+    pub(super) fn new_graph(&self) -> NewGraph<'_> {
+        NewGraph { segment_bytes: self.segment_bytes, hosted: self.hosted_shards.as_ref() }
     }
 
     fn checked(mut self) -> Result<Options> {

@@ -223,7 +223,7 @@ impl Remains {
             return Err(Error::corrupt(message));
         }
         let identity = Identity { graph_id: self.graph_id, key: random_bytes()? };
-        publish_empty(destination, identity)?;
+        publish_empty(destination, identity, None)?;
         Graph::open(destination, Image::open(destination, 0)?)
     }
 }

@@ -7,6 +7,7 @@ use crate::accounts::{RecordFields, set_being_removed, set_counts};
 use crate::adjacency::{EdgeKey, ListDelta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Record, check_name};
+use crate::shards::VirtualShard;
 use crate::types::{Counts, Relation};
 use roaring::RoaringBitmap;
 
@@ -49,8 +50,12 @@ impl Graph {
     /// Whether a record fits this state, and what applying it needs to know.
     pub(crate) fn check(&self, record: &Record<'_>) -> Result<Fit> {
         match *record {
-            Record::AccountAdded { id, name, .. } => {
+            Record::AccountAdded { id, name, foreign } => {
                 check_name(name)?;
+                if self.shards.is_some() && foreign == self.is_hosted(name) {
+                    let error = Error::corrupt("an account is not kept as its shard says");
+                    return Err(error.expected(format!("foreign: {}", !foreign), foreign));
+                }
                 if id != self.accounts.len() || !self.accounts.has_room() {
                     let error = Error::corrupt("an account was given another id than the next");
                     return Err(error.expected(self.accounts.len(), id));
@@ -105,6 +110,18 @@ impl Graph {
                 }),
             Err(error) => Err(error),
         }
+    }
+
+    /// Refuses an account that has not begun to go, or has follows left. Errors: `UnknownAccount`,
+    /// `InvalidArgument`.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn check_is_emptied(&self, id: u32) -> Result<()> {
+        let record = self.live(id)?;
+        if record.is_being_removed() && record.counts() == Counts::default() {
+            return Ok(());
+        }
+        let message = "an account that has not begun to go, or has follows left, stays";
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 
     /// What a follow at this time meets at its two ends. Errors: `SelfFollow`, `UnknownAccount`,
@@ -343,6 +360,21 @@ impl Graph {
             let change = if by < 0 { hash.wrapping_neg() } else { hash };
             totals.following_fingerprint = totals.following_fingerprint.wrapping_add(change);
             totals.follower_fingerprint = totals.follower_fingerprint.wrapping_add(change);
+        }
+        self.digest_follow(from, to, from_local, to_local, by);
+    }
+
+    /// Adds a follow to the digests of the shards of its local ends, or takes it from them.
+    fn digest_follow(&mut self, from: u32, to: u32, from_local: bool, to_local: bool, by: i64) {
+        let Some(shards) = &mut self.shards else { return };
+        // Where damage has made a name unreadable the digest goes wrong, which is found wherever it
+        // is compared.
+        let shard = |id: u32| self.accounts.name(id).map(VirtualShard::of);
+        if let Some(shard) = shard(from).filter(|_| from_local) {
+            shards.digests.change_following(shard, from, to, by);
+        }
+        if let Some(shard) = shard(to).filter(|_| to_local) {
+            shards.digests.change_followers(shard, from, to, by);
         }
     }
 

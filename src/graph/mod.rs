@@ -9,12 +9,14 @@
 //! the other end of its follows is kept here.
 
 mod changes;
+mod compose;
 mod deltas;
 mod questions;
 mod removal;
 mod replay;
 
 pub(crate) use changes::Fit;
+pub(crate) use compose::{Composition, Part};
 pub(crate) use removal::RemovalPlace;
 pub(crate) use replay::Replay;
 
@@ -22,6 +24,7 @@ use crate::accounts::{Accounts, INLINE_NAME_BYTES, RecordFields};
 use crate::adjacency::{EdgeList, ListDelta, Neighbors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position, Totals};
+use crate::shards::{Shards, VirtualShard};
 use crate::storage::{OutputFile, Storage};
 use deltas::{AccountDelta, BlockDeltas};
 use roaring::RoaringBitmap;
@@ -33,6 +36,8 @@ pub(crate) struct Graph {
     /// One for each block of accounts up to the last that has changes.
     deltas: Vec<BlockDeltas>,
     totals: Totals,
+    /// Present where the graph is sharded.
+    shards: Option<Shards>,
     position: Position,
     changed_record_count: u64,
     /// What removed accounts have left behind, too large to be freed while readers wait.
@@ -63,6 +68,7 @@ impl Graph {
             accounts: image.accounts(storage)?,
             deltas: Vec::new(),
             totals: image.header.totals,
+            shards: image.shards()?,
             position: image.header.position,
             changed_record_count: 0,
             discarded: Vec::new(),
@@ -100,6 +106,17 @@ impl Graph {
     /// The sums kept so far.
     pub(crate) fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Which shards are hosted, and their digests; `None` where the graph is not sharded.
+    pub(crate) fn shards(&self) -> Option<&Shards> {
+        self.shards.as_ref()
+    }
+
+    /// Whether the lists of an account of this name are kept here: a graph that is not sharded
+    /// keeps all that it is not told to be foreign.
+    pub(crate) fn is_hosted(&self, name: &str) -> bool {
+        self.shards.as_ref().is_none_or(|shards| shards.hosted.contains(VirtualShard::of(name)))
     }
 
     /// The last frame that is part of this state, and what it carried.
@@ -223,6 +240,7 @@ impl Graph {
             account_count: self.totals.account_count,
             overflow_name_bytes,
             foreign: &foreign,
+            shards: self.shards.as_ref(),
         };
         let mut writer = ImageWriter::new(file, plan)?;
         let (mut following, mut followers) = (EdgeList::default(), EdgeList::default());

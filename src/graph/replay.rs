@@ -396,6 +396,7 @@ mod tests {
             account_count: 0,
             overflow_name_bytes: 0,
             foreign: &foreign,
+            shards: None,
         };
         let file = storage.create(&image_file_name(0)).unwrap();
         ImageWriter::new(file, plan).unwrap().finish(None).unwrap();

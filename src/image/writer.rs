@@ -9,6 +9,7 @@ use crate::adjacency::{EdgeList, encode_sets};
 use crate::blocks::{self, BlockHasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Identity;
+use crate::shards::{Shards, VirtualShard};
 use crate::storage::OutputFile;
 use crate::types::Counts;
 use roaring::RoaringBitmap;
@@ -78,6 +79,8 @@ pub(crate) struct ImagePlan<'a> {
     pub(crate) overflow_name_bytes: u64,
     /// The ids of foreign accounts.
     pub(crate) foreign: &'a RoaringBitmap,
+    /// What a sharded graph keeps: its digests are recounted, and a difference is refused.
+    pub(crate) shards: Option<&'a Shards>,
 }
 
 /// Accounts with consecutive ids on their way into an image: recounted and encoded apart from the
@@ -221,6 +224,8 @@ pub(crate) struct ImageWriter<'a> {
     index: Vec<u8>,
     totals: Totals,
     newest_at: u32,
+    /// Recounted; present where the graph is sharded.
+    shards: Option<Shards>,
     next_id: u32,
     /// What [`push`](ImageWriter::push) encodes one account into.
     single: EncodedAccounts,
@@ -244,6 +249,7 @@ impl<'a> ImageWriter<'a> {
             index: vec![0; index_bytes as usize],
             totals: Totals::default(),
             newest_at: 0,
+            shards: plan.shards.map(|shards| Shards::empty(shards.hosted.clone())),
             next_id: 0,
             single: EncodedAccounts::new(plan.identity, 0),
             plan,
@@ -268,6 +274,7 @@ impl<'a> ImageWriter<'a> {
         following: &EdgeList,
         followers: &EdgeList,
     ) -> Result<()> {
+        self.recount_shard(name, following, followers)?;
         let nothing = EncodedAccounts::new(self.plan.identity, 0);
         let mut single = std::mem::replace(&mut self.single, nothing);
         single.restart(self.next_id);
@@ -280,6 +287,32 @@ impl<'a> ImageWriter<'a> {
             });
         self.single = single;
         written
+    }
+
+    /// Adds the next account to the digest of its shard, and holds it to what is hosted.
+    fn recount_shard(
+        &mut self,
+        name: &str,
+        following: &EdgeList,
+        followers: &EdgeList,
+    ) -> Result<()> {
+        let Some(shards) = &mut self.shards else {
+            return Ok(());
+        };
+        let (id, shard) = (self.next_id, VirtualShard::of(name));
+        let foreign = self.plan.foreign.contains(id);
+        if foreign == shards.hosted.contains(shard) {
+            let message = format!("account {name:?} is not kept as the hosted shards say");
+            return Err(Error::new(ErrorKind::AuditFailed, message)
+                .expected(format!("foreign: {}", !foreign), format!("foreign: {foreign}")));
+        }
+        for &to in &following.ids {
+            shards.digests.change_following(shard, id, to, 1);
+        }
+        for &from in &followers.ids {
+            shards.digests.change_followers(shard, from, id, 1);
+        }
+        Ok(())
     }
 
     /// Writes the next accounts, which were encoded before.
@@ -335,8 +368,12 @@ impl<'a> ImageWriter<'a> {
             index: index_writer.finish(file, &mut checksums)?,
             names: self.names.finish(file, &mut checksums)?,
             sets: self.sets.finish(file, &mut checksums)?,
+            shards: Section::default(),
             blocks: Section::default(),
         };
+        if let Some(shards) = &self.shards {
+            header.shards = write_shards(file, &header, shards, &mut checksums)?;
+        }
         header.blocks = write_blocks(file, &header, &checksums)?;
         file.write_at(0, &header.encode())?;
         file.sync()?;
@@ -351,6 +388,10 @@ impl<'a> ImageWriter<'a> {
             return Err(Error::new(ErrorKind::AuditFailed, message)
                 .expected(totals.following_fingerprint, totals.follower_fingerprint));
         }
+        if self.plan.shards.is_some_and(|kept| self.shards.as_ref() != Some(kept)) {
+            let message = "the digests of the shards differ from those the graph kept";
+            return Err(Error::new(ErrorKind::AuditFailed, message));
+        }
         if let Some(expected) = expected
             && expected != totals
         {
@@ -360,6 +401,19 @@ impl<'a> ImageWriter<'a> {
         }
         Ok(())
     }
+}
+
+/// Writes the shards behind the other sections.
+fn write_shards(
+    file: &mut dyn OutputFile,
+    header: &ImageHeader,
+    shards: &Shards,
+    checksums: &mut Vec<u32>,
+) -> Result<Section> {
+    let offset_bytes = header.file_bytes().next_multiple_of(IMAGE_HEADER_BYTES);
+    let mut section = SectionWriter::new(offset_bytes);
+    section.write(file, &shards.encode())?;
+    section.finish(file, checksums)
 }
 
 /// Writes the checksums of the blocks behind the sections. What lies between is zeros.

@@ -28,6 +28,7 @@ mod removal;
 mod salvage;
 mod served;
 mod server;
+mod shards;
 mod strain;
 mod support;
 mod swapped;

@@ -131,8 +131,9 @@ fn model_counts(model: &Model, name: &str) -> Result<Counts, ErrorKind> {
     Ok(Counts { followers: followers as u32, following: following as u32, mutual: mutual as u32 })
 }
 
+/// The lists of an account, and what its counts say of them.
 #[track_caller]
-fn assert_same_lists(graph: &FollowGraph, model: &Model, name: &str) {
+pub(crate) fn assert_same_lists(graph: &FollowGraph, model: &Model, name: &str) {
     let followers = walk(3, |page| graph.followers(name, page));
     assert_eq!(followers, model.followers(name).map_err(kind), "followers of {name:?}");
     let following = walk(2, |page| graph.following(name, page));

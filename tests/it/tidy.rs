@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 7] = [
     &["error", "locks"],
     &["types", "chunks", "workers"],
-    &["format", "storage", "blocks", "accounts", "adjacency", "list", "edge_sorter"],
+    &["format", "storage", "blocks", "shards", "accounts", "adjacency", "list", "edge_sorter"],
     &["graph", "log", "image"],
     &["recovery", "store", "sync", "walk", "consumers", "backup", "restore"],
     &["engine"],

@@ -47,6 +47,7 @@ pub(super) fn write_image(
         account_count: id_count,
         overflow_name_bytes: loaded.overflow_name_bytes,
         foreign: &foreign,
+        shards: None,
     };
     let mut writer = ImageWriter::new(file, plan)?;
     let thread_count = processor_count();

@@ -150,6 +150,7 @@ impl Mended {
             account_count: all().count() as u32,
             overflow_name_bytes: overflow.map(|len| len as u64).sum(),
             foreign: &foreign,
+            shards: None,
         };
         let mut writer = ImageWriter::new(file, plan)?;
         for (known, [following, followers]) in self.known.iter().zip(&self.lists) {
