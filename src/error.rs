@@ -1,5 +1,6 @@
 //! The one error of the crate: a small kind to branch on, and a context to show.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of thing went wrong, to branch on.
+// Nodes of a cluster tell each other kinds by their place in this list: new ones go to its end.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// A user name is empty, longer than 255 bytes, or holds a control character.
     InvalidName,
@@ -177,6 +179,14 @@ impl Error {
         context.expected = Some(expected.to_string());
         context.got = Some(got.to_string());
         self
+    }
+
+    /// What it says beside its kind.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn details(&self) -> String {
+        let text = self.to_string();
+        let details = text.strip_prefix(self.kind.describe()).unwrap_or(&text);
+        details.trim_start_matches(": ").to_owned()
     }
 
     /// Names the account an otherwise bare error is about.

@@ -1,5 +1,6 @@
 //! The plain data that questions are answered with.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,7 @@ impl fmt::Display for AccountId {
 }
 
 /// The three counts of an account. They always equal the lengths of its lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counts {
     /// How many accounts follow this one.
     pub followers: u32,
@@ -28,7 +29,7 @@ pub struct Counts {
 }
 
 /// How one account stands to another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Relation {
     /// The first account follows the second.
     pub following: bool,

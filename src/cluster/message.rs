@@ -110,25 +110,6 @@ impl Operation<'_> {
             Operation::UnfollowId { .. } | Operation::EndRemoval { .. } => (nobody.clone(), nobody),
         }
     }
-
-    /// The same change with names of its own.
-    pub(super) fn into_owned(self) -> Operation<'static> {
-        let own = |name: Cow<'_, str>| Cow::Owned(name.into_owned());
-        match self {
-            Operation::AddAccount { name } => Operation::AddAccount { name: own(name) },
-            Operation::Follow { follower, followed, at, create } => {
-                Operation::Follow { follower: own(follower), followed: own(followed), at, create }
-            }
-            Operation::Unfollow { follower, followed } => {
-                Operation::Unfollow { follower: own(follower), followed: own(followed) }
-            }
-            Operation::BeginRemoval { name } => Operation::BeginRemoval { name: own(name) },
-            Operation::UnfollowId { follower, followed } => {
-                Operation::UnfollowId { follower, followed }
-            }
-            Operation::EndRemoval { id } => Operation::EndRemoval { id },
-        }
-    }
 }
 
 /// The digests of the shards that a node hosts, as of the tick at a position.

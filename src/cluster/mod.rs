@@ -3,13 +3,28 @@
 //! A change is one entry of the log. All nodes read the whole log in the same order and decide
 //! alike what each entry does, so there is no leader of ours, no lock and no second phase.
 
+mod follower;
+mod gateway;
 mod gateways;
 mod log;
 mod machine;
 mod memory;
 mod message;
 mod nats;
+mod node;
+mod peers;
+mod placement;
+mod removals;
+mod routes;
+mod state;
+mod tally;
+#[cfg(test)]
+mod tests;
 
+pub use gateway::GatewayLimits;
 pub use log::{Ack, Entry, Extent, Inbox, Log, Peers, Reply, Shelf, Tail, Value};
 pub use memory::{Memory, MemoryFaults, MemoryInbox, MemoryReply, MemoryTail};
 pub use nats::{Nats, NatsOptions};
+pub use node::{Backend, Node, NodeOptions, Position, create_cluster};
+pub use placement::{NodePlacement, Placement};
+pub use routes::Decided;

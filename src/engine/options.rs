@@ -345,6 +345,12 @@ impl Options {
     }
 }
 
+/// The clock of the machine.
+#[cfg(feature = "cluster")]
+pub(crate) fn shared_system_clock() -> Clock {
+    Arc::new(system_clock)
+}
+
 fn system_clock() -> u32 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)

@@ -153,6 +153,14 @@ impl Model {
         Ok(true)
     }
 
+    /// An account begins to go, and stays until it is [removed](Model::remove_account): false
+    /// when it had begun before.
+    pub fn begin_removal(&mut self, name: &str) -> Result<bool, Refusal> {
+        let id = self.account_id(name)?;
+        let account = self.accounts.entry(id).or_default();
+        Ok(!std::mem::replace(&mut account.is_leaving, true))
+    }
+
     /// Removes every account that has begun to go.
     pub fn finish_removals(&mut self) {
         for name in self.leaving() {

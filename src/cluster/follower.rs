@@ -1,0 +1,165 @@
+//! Follows the log: entry by entry into the machine, and on to whoever waits.
+//!
+//! On any error of the log the follower reads again from behind the last entry it has applied. What
+//! it does not understand it never passes over: it stops, and says so.
+
+use super::gateways::Gateways;
+use super::log::{Entry, Tail};
+use super::machine::{Applied, Machine};
+use super::message::{Digests, Message};
+use super::node::{Backend, Shared};
+use super::state::NodePart;
+use super::tally::{Tally, as_set};
+use crate::Options;
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::ShardSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a follower is asked to do between two entries.
+pub(super) enum Command {}
+
+/// Follows the log for a node.
+pub(super) struct Follower<B> {
+    shared: Arc<Shared<B>>,
+    machine: Machine,
+    parts: Vec<NodePart>,
+    tally: Tally,
+    commands: mpsc::UnboundedReceiver<Command>,
+}
+
+impl<B: Backend> Follower<B> {
+    /// Opens what the node has. A node that has nothing yet begins with the log.
+    pub(super) async fn open(
+        shared: Arc<Shared<B>>,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Result<Follower<B>> {
+        let (gateways, parts) = match shared.directory.load()? {
+            Some(found) => (found.gateways, found.parts),
+            None => begin(&shared).await?,
+        };
+        if gateways.epoch != shared.epoch {
+            let message = "the directory of the node follows another log";
+            let error = Error::new(ErrorKind::Incompatible, message);
+            return Err(error.expected(shared.epoch, gateways.epoch));
+        }
+        let graphs = parts.iter().map(|part| part.graph.clone()).collect();
+        let machine = Machine::new(graphs, gateways)?;
+        shared.view.write().parts.clone_from(&parts);
+        shared.applied.send_replace(machine.position());
+        Ok(Follower { shared, machine, parts, tally: Tally::default(), commands })
+    }
+
+    /// Follows the log for as long as it can.
+    pub(super) async fn run(mut self) {
+        loop {
+            let Err(error) = self.follow().await;
+            self.shared.count(|figures| &figures.tail_errors);
+            if error.kind() != ErrorKind::Unavailable {
+                return self.shared.fail(error);
+            }
+            tracing::warn!(node = self.shared.options.name, %error, "reading the log again");
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow(&mut self) -> Result<Infallible> {
+        let backend = self.shared.backend.clone();
+        let extent = backend.extent().await?;
+        if extent.epoch != self.shared.epoch {
+            let message = "the log was lost and made again; see docs/scale-out.md";
+            let error = Error::new(ErrorKind::Incompatible, message);
+            return Err(error.expected(self.shared.epoch, extent.epoch));
+        }
+        let mut tail = backend.tail(self.machine.position() + 1).await?;
+        loop {
+            tokio::select! {
+                biased;
+                Some(command) = self.commands.recv() => match command {},
+                entry = tail.next() => self.take(&entry?)?,
+            }
+        }
+    }
+
+    /// Applies an entry, then tells those who wait for it.
+    fn take(&mut self, entry: &Entry) -> Result<()> {
+        let expected = self.machine.position() + 1;
+        if entry.sequence != expected {
+            let message = "the log does not go on where this node is";
+            let error = Error::new(ErrorKind::PositionLost, message);
+            return Err(error.expected(expected, entry.sequence));
+        }
+        let applied = self.machine.apply(entry)?;
+        let shared = &self.shared;
+        shared.count(|figures| &figures.entries);
+        shared.applied.send_replace(entry.sequence);
+        match applied {
+            Applied::Batch { gateway, counter, outcomes } if gateway == shared.gateway.id => {
+                shared.gateway.applied(counter, entry.sequence, outcomes);
+            }
+            Applied::Tick { second } if second.is_multiple_of(shared.options.digest_seconds) => {
+                self.count_digests(entry.sequence)?;
+            }
+            Applied::Digests(digests) => self.compare(&digests),
+            Applied::Batch { .. } | Applied::Settled | Applied::Tick { .. } | Applied::Barrier => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the digests of this moment and says them; writes down how far the node has come.
+    fn count_digests(&mut self, position: u64) -> Result<()> {
+        let parts = self.parts.iter();
+        let digests: Vec<_> = parts.flat_map(|part| part.graph.shard_digests()).collect();
+        self.tally.count(position, &digests);
+        self.machine.note_position()?;
+        self.shared.directory.save(self.machine.gateways(), &self.parts)?;
+        let name = &self.shared.options.name;
+        let message = Message::Digests(Digests::new(name, position, &digests)).encode();
+        let (backend, id) = (self.shared.backend.clone(), format!("digests-{name}-{position}"));
+        tokio::spawn(async move {
+            // The next ones come soon.
+            let _ = backend.append(&id, message).await;
+        });
+        Ok(())
+    }
+
+    fn compare(&mut self, digests: &Digests<'_>) {
+        let placement = self.shared.placement.read();
+        let (node, this_node) = (digests.node.as_ref(), &self.shared.options.name);
+        let replicas = |shard| placement.hosts_of(shard).len();
+        let comparison = self.tally.hear(node, this_node, digests, replicas);
+        drop(placement);
+        if comparison.differs {
+            self.shared.count(|figures| &figures.digest_differences);
+        }
+        if !comparison.wrong_here.is_empty() {
+            let wrong = as_set(&comparison.wrong_here);
+            tracing::error!(
+                node = this_node, shards = %wrong, position = digests.position,
+                "these shards differ from those of other nodes and answer no more"
+            );
+            let mut view = self.shared.view.write();
+            view.stopped = view.stopped.union(&wrong);
+        }
+    }
+}
+
+/// What a node has that was never there: an empty graph at the beginning of the log.
+async fn begin<B: Backend>(shared: &Shared<B>) -> Result<(Gateways, Vec<NodePart>)> {
+    let extent = shared.backend.extent().await?;
+    if extent.first > 1 {
+        let message = "the log no longer goes back to its beginning";
+        return Err(Error::new(ErrorKind::PositionLost, message).expected(1, extent.first));
+    }
+    let hosted: ShardSet = shared.placement.read().hosted_by(&shared.options.name);
+    let (name, _) = shared.directory.new_part();
+    let part = shared.directory.open_part_with(&name, Options::new().hosted_shards(hosted))?;
+    let gateways = Gateways::new(shared.epoch);
+    shared.directory.save(&gateways, std::slice::from_ref(&part))?;
+    Ok((gateways, vec![part]))
+}

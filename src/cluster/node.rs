@@ -1,0 +1,337 @@
+//! One node: a follower of the log that reads are answered from, and a gateway into the log.
+
+use super::follower::{Command, Follower};
+use super::gateway::{Gateway, GatewayLimits};
+use super::log::{Log, Peers, Shelf};
+use super::message::Message;
+use super::placement::Placement;
+use super::state::{NodeDirectory, NodePart};
+use super::{peers, removals};
+use crate::engine::{Clock, shared_system_clock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::{List, ListKind, Page};
+use crate::locks::{Mutex, RwLock};
+use crate::shards::{ShardSet, VirtualShard};
+use crate::storage::random_bytes;
+use crate::types::{Counts, Relation};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// All that a node needs of other people's software.
+pub trait Backend: Log + Shelf + Peers {}
+
+impl<T: Log + Shelf + Peers> Backend for T {}
+
+/// How a node runs.
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// Its name: it stays the same for as long as its directory lives.
+    pub name: String,
+    /// Where it keeps its graphs.
+    pub directory: PathBuf,
+    /// How much may be under way.
+    pub gateway: GatewayLimits,
+    /// How often the nodes compare what they count, in seconds. The same on all nodes.
+    pub digest_seconds: u64,
+    /// Where the seconds come from that the node says in the log.
+    pub clock: Clock,
+    /// How long a question waits for a position.
+    pub wait: Duration,
+    /// The size of the segments of its graphs, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl NodeOptions {
+    /// The defaults: digests every ten seconds, and a question waits for two.
+    pub fn new(name: &str, directory: impl Into<PathBuf>) -> NodeOptions {
+        NodeOptions {
+            name: name.to_owned(),
+            directory: directory.into(),
+            gateway: GatewayLimits::default(),
+            digest_seconds: 10,
+            clock: shared_system_clock(),
+            wait: Duration::from_secs(2),
+            segment_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A place in the log of a cluster: how far a node has come, or has to have come for an answer to
+/// show what its asker wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Which log.
+    pub epoch: u64,
+    /// The entry.
+    pub sequence: u64,
+}
+
+/// What a node answers from.
+pub(super) struct View {
+    pub(super) parts: Vec<NodePart>,
+    /// Shards that do not answer, because their lists differed from those of other nodes.
+    pub(super) stopped: ShardSet,
+}
+
+/// What the tasks of a node share.
+pub(super) struct Shared<B> {
+    pub(super) options: NodeOptions,
+    pub(super) backend: Arc<B>,
+    pub(super) epoch: u64,
+    pub(super) directory: NodeDirectory,
+    pub(super) gateway: Gateway,
+    pub(super) view: RwLock<View>,
+    pub(super) placement: RwLock<Placement>,
+    pub(super) applied: watch::Sender<u64>,
+    /// Why the node no longer follows the log.
+    pub(super) failure: Mutex<Option<Error>>,
+    pub(super) figures: Figures,
+}
+
+/// What happened since the start.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) entries: AtomicU64,
+    pub(super) tail_errors: AtomicU64,
+    pub(super) digest_differences: AtomicU64,
+    pub(super) rebuilds: AtomicU64,
+}
+
+/// A running node. Dropping it stops its tasks.
+pub struct Node<B> {
+    pub(super) shared: Arc<Shared<B>>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    tasks: JoinSet<()>,
+}
+
+impl<B: Backend> Node<B> {
+    /// Starts a node of a cluster that there is: what [`create_cluster`] made. It opens what it
+    /// has in its directory and follows the log from there.
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` where the log is another one than that of the placement or of the directory,
+    /// `Unavailable`, and those of opening its graphs.
+    pub async fn start(backend: Arc<B>, options: NodeOptions) -> Result<Node<B>> {
+        let (placement, _) = Placement::load(backend.as_ref()).await?;
+        let extent = backend.extent().await?;
+        if placement.epoch != extent.epoch {
+            let message = "the log is another one than the placement was made for";
+            return Err(Error::new(ErrorKind::Incompatible, message)
+                .expected(placement.epoch, extent.epoch));
+        }
+        let directory = NodeDirectory::open(&options.directory, options.segment_bytes)?;
+        let gateway_id = u128::from_le_bytes(random_bytes()?) as u64;
+        let shared = Arc::new(Shared {
+            gateway: Gateway::start(gateway_id, backend.clone(), options.gateway),
+            epoch: extent.epoch,
+            directory,
+            view: RwLock::new(View { parts: Vec::new(), stopped: ShardSet::none() }),
+            placement: RwLock::new(placement),
+            applied: watch::Sender::new(0),
+            failure: Mutex::new(None),
+            figures: Figures::default(),
+            backend,
+            options,
+        });
+        let (commands, received) = mpsc::unbounded_channel();
+        let follower = Follower::open(shared.clone(), received).await?;
+        let inbox = shared.backend.listen(&shared.options.name).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follower.run());
+        tasks.spawn(tick(shared.clone()));
+        tasks.spawn(removals::finish(shared.clone()));
+        tasks.spawn(peers::answer(shared.clone(), inbox));
+        Ok(Node { shared, commands, tasks })
+    }
+
+    /// How far the node has come.
+    pub fn position(&self) -> Position {
+        self.shared.at(*self.shared.applied.borrow())
+    }
+
+    /// Why the node no longer follows the log, if so. What it has it still answers from, up to the
+    /// position it had reached.
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.failure.lock().clone()
+    }
+
+    /// The shards that the node answers for now.
+    pub fn answers_for(&self) -> ShardSet {
+        self.shared.answers_for()
+    }
+
+    /// Waits until the node has come as far as a position.
+    ///
+    /// # Errors
+    ///
+    /// `Behind` when it has not in the time of the options; `Incompatible` for a position of
+    /// another log.
+    pub async fn wait_for(&self, position: Position) -> Result<()> {
+        self.shared.wait_for(self.shared.sequence_of(Some(position))?).await
+    }
+
+    /// A position that shows everything that was confirmed to anybody before this call.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn barrier(&self) -> Result<Position> {
+        let id = format!("barrier-{:032x}", u128::from_le_bytes(random_bytes()?));
+        let ack = self.shared.backend.append(&id, Message::Barrier.encode()).await?;
+        Ok(self.shared.at(ack.sequence))
+    }
+
+    /// Stops the tasks of the node and waits until its graphs are closed.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        let shared = Arc::downgrade(&self.shared);
+        drop(self);
+        // What is being answered to another node just now still holds it.
+        while shared.strong_count() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Says each second in the log, as all nodes do, under an id by which the log keeps one; and looks
+/// at the placement.
+async fn tick<B: Backend>(shared: Arc<Shared<B>>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        let second = u64::from((shared.options.clock)());
+        // Another node says it too, and the next second comes soon.
+        let message = Message::Tick { second }.encode();
+        let _ = shared.backend.append(&format!("tick-{second}"), message).await;
+        if let Ok((placement, _)) = Placement::load(shared.backend.as_ref()).await {
+            *shared.placement.write() = placement;
+        }
+    }
+}
+
+impl<B> Shared<B> {
+    /// A position of the log that this node follows.
+    pub(super) fn at(&self, sequence: u64) -> Position {
+        Position { epoch: self.epoch, sequence }
+    }
+
+    /// The entry of a position; 0, which every node has reached, for none.
+    pub(super) fn sequence_of(&self, position: Option<Position>) -> Result<u64> {
+        match position {
+            Some(position) if position.epoch != self.epoch => {
+                let error = Error::new(ErrorKind::Incompatible, "the position is of another log");
+                Err(error.expected(self.epoch, position.epoch))
+            }
+            position => Ok(position.map_or(0, |position| position.sequence)),
+        }
+    }
+
+    pub(super) async fn wait_for(&self, sequence: u64) -> Result<()> {
+        let mut applied = self.applied.subscribe();
+        let waited = applied.wait_for(|applied| *applied >= sequence);
+        match timeout(self.options.wait, waited).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let error = Error::new(ErrorKind::Behind, format!("node {}", self.options.name));
+                Err(error.expected(sequence, *self.applied.borrow()))
+            }
+        }
+    }
+
+    /// The shards that the node answers for now.
+    pub(super) fn answers_for(&self) -> ShardSet {
+        let view = self.view.read();
+        let hosted = view.parts.iter().fold(ShardSet::none(), |all, part| all.union(&part.hosted));
+        let placed = self.placement.read().hosted_by(&self.options.name);
+        hosted.intersection(&placed).difference(&view.stopped)
+    }
+
+    /// The counts of accounts that this node hosts.
+    pub(super) fn counts(&self, names: &[&str]) -> Vec<Result<Counts>> {
+        names.iter().map(|name| self.part_of(name)?.graph.counts(name)).collect()
+    }
+
+    /// How an account stands to others; it is hosted here.
+    pub(super) fn relations(&self, name: &str, others: &[&str]) -> Result<Vec<Result<Relation>>> {
+        self.part_of(name)?.graph.batch_relations(name, others)
+    }
+
+    /// A page of a list of an account that is hosted here.
+    pub(super) fn list(&self, name: &str, kind: ListKind, page: Page) -> Result<List> {
+        let graph = self.part_of(name)?.graph;
+        match kind {
+            ListKind::Followers => graph.followers(name, page),
+            ListKind::Following => graph.following(name, page),
+            ListKind::Mutual => graph.mutuals(name, page),
+        }
+    }
+
+    /// Whether an account exists. Every node knows.
+    pub(super) fn has_account(&self, name: &str) -> Result<bool> {
+        let part = self.view.read().parts.first().cloned();
+        let part = part.ok_or_else(|| Error::bare(ErrorKind::NotHosted))?;
+        match part.graph.account_id(name) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::UnknownAccount => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The graph that has the lists of an account.
+    fn part_of(&self, name: &str) -> Result<NodePart> {
+        let shard = VirtualShard::of(name);
+        let view = self.view.read();
+        let is_placed = self.placement.read().is_host(&self.options.name, shard);
+        if view.stopped.contains(shard) || !is_placed {
+            return Err(Error::bare(ErrorKind::NotHosted));
+        }
+        let hosts = |part: &&NodePart| part.hosted.contains(shard);
+        view.parts.iter().find(hosts).cloned().ok_or(Error::bare(ErrorKind::NotHosted))
+    }
+
+    /// The node follows no more.
+    pub(super) fn fail(&self, error: Error) {
+        tracing::error!(node = self.options.name, %error, "the node stopped following the log");
+        self.failure.lock().get_or_insert(error);
+    }
+
+    pub(super) fn count(&self, figure: impl Fn(&Figures) -> &AtomicU64) {
+        figure(&self.figures).fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes the placement of a new cluster: which node hosts which shards.
+///
+/// # Errors
+///
+/// `InvalidArgument` where a shard has no node, or there is a placement already; `Unavailable`.
+pub async fn create_cluster<B: Backend>(
+    backend: &B,
+    nodes: &[(&str, ShardSet)],
+) -> Result<Placement> {
+    let extent = backend.extent().await?;
+    let all = nodes.iter().fold(ShardSet::none(), |all, (_, hosts)| all.union(hosts));
+    if all != ShardSet::all() {
+        let error = Error::new(ErrorKind::InvalidArgument, "every shard needs a node");
+        return Err(error.expected("0-4095", all));
+    }
+    Placement::change(backend, |placement| {
+        if !placement.nodes.is_empty() {
+            let message = "there is a cluster already";
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        placement.epoch = extent.epoch;
+        for (name, hosts) in nodes {
+            placement.nodes.entry((*name).to_owned()).or_default().hosts = hosts.clone();
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,143 @@
+//! Which node keeps which shards: one small value, changed by compare-and-set.
+
+use super::log::Shelf;
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::{ShardSet, VirtualShard};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+
+const KEY: &str = "placement";
+/// How often a change of the placement is tried that others change at the same time.
+const ATTEMPTS: usize = 20;
+
+/// Which node keeps which shards, in words for operators: JSON with shards as in `0-1364,4000`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Which log the nodes follow.
+    pub epoch: u64,
+    /// The nodes, by name.
+    pub nodes: BTreeMap<String, NodePlacement>,
+}
+
+/// What one node keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlacement {
+    /// Shards that it answers for.
+    #[serde(with = "as_text")]
+    pub hosts: ShardSet,
+    /// Shards that it gets ready to answer for.
+    #[serde(with = "as_text")]
+    pub joining: ShardSet,
+}
+
+impl Default for NodePlacement {
+    fn default() -> NodePlacement {
+        NodePlacement { hosts: ShardSet::none(), joining: ShardSet::none() }
+    }
+}
+
+mod as_text {
+    use super::{Deserialize, Deserializer, Serializer, ShardSet};
+
+    pub(super) fn serialize<S: Serializer>(
+        set: &ShardSet,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(set)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(source: D) -> Result<ShardSet, D::Error> {
+        let text = String::deserialize(source)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Placement {
+    /// The nodes that answer for a shard, those that are asked first at the front. Which one that
+    /// is differs from shard to shard.
+    pub fn hosts_of(&self, shard: VirtualShard) -> Vec<&str> {
+        let hosting = self.nodes.iter().filter(|(_, node)| node.hosts.contains(shard));
+        let mut names: Vec<&str> = hosting.map(|(name, _)| name.as_str()).collect();
+        if !names.is_empty() {
+            let first = usize::from(shard.number()) % names.len();
+            names.rotate_left(first);
+        }
+        names
+    }
+
+    /// Whether a node answers for a shard.
+    pub(super) fn is_host(&self, node: &str, shard: VirtualShard) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.hosts.contains(shard))
+    }
+
+    /// The shards that a node answers for.
+    pub fn hosted_by(&self, node: &str) -> ShardSet {
+        self.nodes.get(node).map_or_else(ShardSet::none, |node| node.hosts.clone())
+    }
+
+    /// Reads it, with its revision: 0 where there is none.
+    pub(super) async fn load(shelf: &impl Shelf) -> Result<(Placement, u64)> {
+        let Some(value) = shelf.get(KEY).await? else {
+            return Ok((Placement::default(), 0));
+        };
+        let placement = serde_json::from_slice(&value.bytes)
+            .map_err(|source| Error::corrupt(format!("the placement does not parse: {source}")))?;
+        Ok((placement, value.revision))
+    }
+
+    /// Changes it, again and again until nobody else did meanwhile. `change` says what is wrong
+    /// with what it finds, if anything.
+    pub(super) async fn change(
+        shelf: &impl Shelf,
+        change: impl Fn(&mut Placement) -> Result<()> + Send,
+    ) -> Result<Placement> {
+        for _ in 0..ATTEMPTS {
+            let (mut placement, revision) = Placement::load(shelf).await?;
+            let before = placement.clone();
+            change(&mut placement)?;
+            if placement == before {
+                return Ok(placement);
+            }
+            let bytes = serde_json::to_vec_pretty(&placement).expect("text and maps have a form");
+            if shelf.set(KEY, bytes.into(), revision).await?.is_some() {
+                return Ok(placement);
+            }
+        }
+        let message = "others change the placement all the time; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Memory;
+
+    #[tokio::test]
+    async fn changes_at_the_same_time_are_all_made() {
+        let memory = Memory::new(1);
+        let changes = (0..10).map(|number| {
+            let memory = memory.clone();
+            tokio::spawn(async move {
+                let add = |placement: &mut Placement| {
+                    placement.nodes.entry(format!("n{number}")).or_default();
+                    Ok(())
+                };
+                Placement::change(&memory, add).await.unwrap();
+            })
+        });
+        for change in changes.collect::<Vec<_>>() {
+            change.await.unwrap();
+        }
+        assert_eq!(Placement::load(&memory).await.unwrap().0.nodes.len(), 10);
+    }
+
+    #[test]
+    fn the_first_to_be_asked_differs_from_shard_to_shard() {
+        let everything = NodePlacement { hosts: ShardSet::all(), ..NodePlacement::default() };
+        let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), everything.clone()));
+        let placement = Placement { epoch: 1, nodes: nodes.into() };
+        let first = |number| placement.hosts_of(VirtualShard::new(number).unwrap())[0];
+        assert_eq!([first(0), first(1), first(2), first(3)], ["a", "b", "c", "a"]);
+    }
+}

@@ -1,0 +1,288 @@
+//! Questions and changes of the callers of a node, whatever that node hosts.
+//!
+//! A question goes to a node that hosts the account, this one first, and to the next where one does
+//! not answer. A change is published by this node: it needs no other.
+
+use super::message::Operation;
+use super::node::{Backend, Node, Position, Shared};
+use super::peers::{Answer, ListAnswer, Question, Request, decode, encode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::list::{List, ListKind, Page};
+use crate::shards::VirtualShard;
+use crate::types::{Counts, Outcome, Relation};
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Whether it changed anything; `None` where only nodes know that host one of its accounts, and
+    /// this node is none of them. Either way things now are as was asked.
+    pub outcome: Option<Outcome>,
+    /// Ask with this position to see it.
+    pub position: Position,
+}
+
+impl<B: Backend> Node<B> {
+    /// An account begins to exist.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`, `BeingRemoved`; `Overloaded` and `DiskFull` when nothing was done,
+    /// `OutcomeUnknown` when it may have been or may still be.
+    pub async fn add_account(&self, name: &str) -> Result<Decided> {
+        self.submit(Operation::AddAccount { name: name.to_owned().into() }).await
+    }
+
+    /// An account follows another, since now. With `create`, accounts that are missing begin to
+    /// exist.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`, `BeingRemoved`, `SelfFollow`, and those of
+    /// [`add_account`](Node::add_account).
+    pub async fn follow(&self, follower: &str, followed: &str, create: bool) -> Result<Decided> {
+        let (follower, followed) = (follower.to_owned().into(), followed.to_owned().into());
+        self.submit(Operation::Follow { follower, followed, at: None, create }).await
+    }
+
+    /// An account no longer follows another.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`, and those of [`add_account`](Node::add_account).
+    pub async fn unfollow(&self, follower: &str, followed: &str) -> Result<Decided> {
+        let (follower, followed) = (follower.to_owned().into(), followed.to_owned().into());
+        self.submit(Operation::Unfollow { follower, followed }).await
+    }
+
+    /// An account goes, with all its follows. This returns when that has begun: from then on it
+    /// takes no follow. The nodes that host it finish it; [`wait_until_gone`](Node::wait_until_gone)
+    /// waits for that.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownAccount`, `InvalidName`, and those of [`add_account`](Node::add_account).
+    pub async fn remove_account(&self, name: &str) -> Result<Decided> {
+        self.submit(Operation::BeginRemoval { name: name.to_owned().into() }).await
+    }
+
+    async fn submit(&self, operation: Operation<'static>) -> Result<Decided> {
+        let (outcome, sequence) = self.shared.gateway.submit(operation).await?;
+        Ok(Decided { outcome, position: self.shared.at(sequence) })
+    }
+
+    /// Waits until no account has this name, or the time of the options is over.
+    ///
+    /// # Errors
+    ///
+    /// `BeingRemoved` when it has not gone by then.
+    pub async fn wait_until_gone(&self, name: &str) -> Result<()> {
+        let mut applied = self.shared.applied.subscribe();
+        let is_gone = async {
+            while self.shared.has_account(name)? {
+                let closed = |_| Error::bare(ErrorKind::Closed);
+                applied.changed().await.map_err(closed)?;
+            }
+            Ok(())
+        };
+        let waited = tokio::time::timeout(self.shared.options.wait, is_gone).await;
+        waited.unwrap_or_else(|_| Err(Error::bare(ErrorKind::BeingRemoved).about(name)))
+    }
+
+    /// Whether an account exists, as far as this node has come. Every node knows all accounts.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`, `NotHosted` on a node that has no graph yet.
+    pub fn has_account(&self, name: &str) -> Result<bool> {
+        self.shared.has_account(name)
+    }
+
+    /// The counts of accounts, wherever they are hosted: one result an account, in order. What is
+    /// wrong with one, or with the nodes that host it, is no other's error.
+    ///
+    /// With a position, every answer shows all up to there. Without one it shows some recent moment
+    /// of the node that answers, and the moments of two accounts may differ.
+    ///
+    /// # Errors
+    ///
+    /// Of each account: `UnknownAccount`, `InvalidName`; `Unavailable`, `NotHosted` or `Behind`
+    /// where no node could answer.
+    pub async fn batch_counts(
+        &self,
+        names: &[&str],
+        at_least: Option<Position>,
+    ) -> Vec<Result<Counts>> {
+        let ask = |names: Vec<String>| Question::Counts { names };
+        let at_least = match self.shared.sequence_of(at_least) {
+            Ok(at_least) => at_least,
+            Err(error) => return names.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut results: Vec<Result<Counts>> =
+            names.iter().map(|_| Err(Error::bare(ErrorKind::NotHosted))).collect();
+        for attempt in 0.. {
+            let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+            for (place, name) in names.iter().enumerate() {
+                if !is_final(&results[place])
+                    && let Some(host) = self.shared.host(name, attempt)
+                {
+                    groups.entry(host).or_default().push(place);
+                }
+            }
+            if groups.is_empty() {
+                return results;
+            }
+            let asked = groups.into_iter().map(|(host, places)| async move {
+                let of = places.iter().map(|&place| names[place].to_owned()).collect();
+                let answer: Result<Vec<Answer<Counts>>> =
+                    self.shared.ask(&host, ask(of), at_least).await;
+                (places, answer)
+            });
+            for (places, answer) in join_all(asked).await {
+                match answer {
+                    Ok(counts) => {
+                        for (place, counts) in places.into_iter().zip(counts) {
+                            results[place] = counts.map_err(Error::from);
+                        }
+                    }
+                    Err(error) => {
+                        places.into_iter().for_each(|place| results[place] = Err(error.clone()));
+                    }
+                }
+            }
+        }
+        results
+    }
+
+    /// How an account stands to others: one result for each.
+    ///
+    /// # Errors
+    ///
+    /// Of the whole: those of the first account in [`batch_counts`](Node::batch_counts). Of each
+    /// of the others: `UnknownAccount`, `InvalidName`.
+    pub async fn batch_relations(
+        &self,
+        name: &str,
+        others: &[&str],
+        at_least: Option<Position>,
+    ) -> Result<Vec<Result<Relation>>> {
+        let others: Vec<String> = others.iter().map(|other| (*other).to_owned()).collect();
+        let question = || Question::Relations { name: name.to_owned(), others: others.clone() };
+        let told: Vec<Answer<Relation>> = self.ask_any(name, question, at_least).await?;
+        Ok(told.into_iter().map(|relation| relation.map_err(Error::from)).collect())
+    }
+
+    /// A page of those who follow an account, newest first. Cursors are good on every node.
+    ///
+    /// # Errors
+    ///
+    /// Those of one account in [`batch_counts`](Node::batch_counts), `InvalidCursor`.
+    pub async fn followers(
+        &self,
+        name: &str,
+        page: Page,
+        at_least: Option<Position>,
+    ) -> Result<List> {
+        self.list(name, ListKind::Followers, page, at_least).await
+    }
+
+    /// A page of those whom an account follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](Node::followers).
+    pub async fn following(
+        &self,
+        name: &str,
+        page: Page,
+        at_least: Option<Position>,
+    ) -> Result<List> {
+        self.list(name, ListKind::Following, page, at_least).await
+    }
+
+    /// A page of those whom an account follows and who follow it.
+    ///
+    /// # Errors
+    ///
+    /// As [`followers`](Node::followers).
+    pub async fn mutuals(
+        &self,
+        name: &str,
+        page: Page,
+        at_least: Option<Position>,
+    ) -> Result<List> {
+        self.list(name, ListKind::Mutual, page, at_least).await
+    }
+
+    async fn list(
+        &self,
+        name: &str,
+        kind: ListKind,
+        page: Page,
+        at_least: Option<Position>,
+    ) -> Result<List> {
+        let question = || Question::List {
+            name: name.to_owned(),
+            kind: kind as u8,
+            cursor: page.cursor.map(|cursor| cursor.to_string()),
+            limit: u32::try_from(page.limit).unwrap_or(u32::MAX),
+        };
+        let told: ListAnswer = self.ask_any(name, question, at_least).await?;
+        told.into_list()
+    }
+
+    /// Asks the hosts of an account, one after the other until one answers.
+    async fn ask_any<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        question: impl Fn() -> Question,
+        at_least: Option<Position>,
+    ) -> Result<T> {
+        let at_least = self.shared.sequence_of(at_least)?;
+        let mut last = Err(Error::bare(ErrorKind::NotHosted));
+        for attempt in 0.. {
+            let Some(host) = self.shared.host(name, attempt) else { break };
+            last = self.shared.ask(&host, question(), at_least).await;
+            if is_final(&last) {
+                break;
+            }
+        }
+        last
+    }
+}
+
+/// Whether no other node could say more.
+fn is_final<T>(result: &Result<T>) -> bool {
+    let again =
+        [ErrorKind::Unavailable, ErrorKind::NotHosted, ErrorKind::Behind, ErrorKind::Closed];
+    result.as_ref().err().is_none_or(|error| !again.contains(&error.kind()))
+}
+
+impl<B: Backend> Shared<B> {
+    /// Whom to ask about an account at the first attempt, at the second, and so on.
+    fn host(&self, name: &str, attempt: usize) -> Option<String> {
+        let placement = self.placement.read();
+        let mut hosts = placement.hosts_of(VirtualShard::of(name));
+        // A call to the own memory is a thousand times faster than one to another node.
+        hosts.sort_by_key(|host| *host != self.options.name);
+        hosts.get(attempt).map(|host| (*host).to_owned())
+    }
+
+    /// Asks a node, this one or another.
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        host: &str,
+        question: Question,
+        at_least: u64,
+    ) -> Result<T> {
+        let request = encode(&Request { at_least, question });
+        let answer = if host == self.options.name {
+            self.answer(&request).await
+        } else {
+            self.backend.ask(host, request).await?
+        };
+        let told: Answer<T> = decode(&answer)?;
+        told.map_err(Error::from)
+    }
+}

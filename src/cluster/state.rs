@@ -1,0 +1,170 @@
+//! The directory of a node: its graphs, and one small file that says which they are and how far
+//! the table of gateways had come.
+//!
+//! The file is replaced as a whole. What it does not name is no part of the node and is removed.
+
+use super::gateways::Gateways;
+use crate::error::{Error, Result};
+use crate::shards::ShardSet;
+use crate::{Durability, FollowGraph, Options};
+use crc32fast::hash;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const CODEC: bincode::config::Configuration = bincode::config::standard();
+const STATE_FILE: &str = "node";
+const PART_PREFIX: &str = "part-";
+
+/// One of the graphs of a node, and its directory there.
+#[derive(Clone)]
+pub(super) struct NodePart {
+    pub(super) name: String,
+    pub(super) graph: Arc<FollowGraph>,
+    /// The shards whose lists it has.
+    pub(super) hosted: ShardSet,
+}
+
+/// What the file holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    gateways: Vec<u8>,
+    parts: Vec<String>,
+}
+
+/// The directory of a node.
+pub(super) struct NodeDirectory {
+    path: PathBuf,
+    next_part: AtomicU64,
+    segment_bytes: u64,
+}
+
+/// What was found in the directory of a node.
+pub(super) struct Found {
+    pub(super) gateways: Gateways,
+    pub(super) parts: Vec<NodePart>,
+}
+
+fn io<T>(action: &str, path: &Path, result: std::io::Result<T>) -> Result<T> {
+    result.map_err(|source| Error::io(action, path, &source))
+}
+
+impl NodeDirectory {
+    /// Makes the directory where there is none.
+    pub(super) fn open(path: &Path, segment_bytes: u64) -> Result<NodeDirectory> {
+        io("make a directory", path, fs::create_dir_all(path))?;
+        let mut next_part = 0;
+        for entry in io("list", path, fs::read_dir(path))? {
+            let name = io("list", path, entry)?.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_prefix(PART_PREFIX)?.parse().ok());
+            next_part = next_part.max(number.map_or(0, |number: u64| number + 1));
+        }
+        let next_part = AtomicU64::new(next_part);
+        Ok(NodeDirectory { path: path.to_owned(), next_part, segment_bytes })
+    }
+
+    /// What was saved last; `None` where nothing was. What an interrupted change left is removed.
+    ///
+    /// Errors: `Corrupt`, and those of opening the graphs.
+    pub(super) fn load(&self) -> Result<Option<Found>> {
+        let path = self.path.join(STATE_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.remove_all_but(&[])?;
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::io("read", &path, &error)),
+        };
+        let saved = decode(&bytes).map_err(|error| error.at_path(&path))?;
+        let gateways = Gateways::decode(&saved.gateways).map_err(|error| error.at_path(&path))?;
+        self.remove_all_but(&saved.parts)?;
+        let open = |name: &String| self.open_part(name);
+        let parts = saved.parts.iter().map(open).collect::<Result<_>>()?;
+        Ok(Some(Found { gateways, parts }))
+    }
+
+    /// Writes down which graphs the node has, and the table of gateways, whose position they have
+    /// reached on disk.
+    pub(super) fn save(&self, gateways: &Gateways, parts: &[NodePart]) -> Result<()> {
+        let parts = parts.iter().map(|part| part.name.clone()).collect();
+        let saved = Saved { gateways: gateways.encode(), parts };
+        let mut bytes = bincode::serde::encode_to_vec(&saved, CODEC)
+            .expect("the state of a node has no type bincode refuses");
+        bytes.extend(hash(&bytes).to_le_bytes());
+        let (path, temporary) = (self.path.join(STATE_FILE), self.path.join("node.tmp"));
+        io("write", &temporary, fs::write(&temporary, bytes))?;
+        let written = File::open(&temporary).and_then(|file| file.sync_all());
+        io("sync", &temporary, written)?;
+        io("rename", &path, fs::rename(&temporary, &path))?;
+        io("sync", &self.path, File::open(&self.path).and_then(|file| file.sync_all()))
+    }
+
+    /// A name for a new graph, and the directory it goes to.
+    pub(super) fn new_part(&self) -> (String, PathBuf) {
+        let name = format!("{PART_PREFIX}{}", self.next_part.fetch_add(1, Ordering::Relaxed));
+        let path = self.path.join(&name);
+        (name, path)
+    }
+
+    /// Opens a graph of the node, or makes it.
+    pub(super) fn open_part_with(&self, name: &str, options: Options) -> Result<NodePart> {
+        // The log of the cluster has what a machine that loses power may take from a graph.
+        let options = options.durability(Durability::Never).segment_bytes(self.segment_bytes);
+        let graph = Arc::new(options.open(self.path.join(name))?);
+        let hosted = graph.hosted_shards().unwrap_or(ShardSet::none());
+        Ok(NodePart { name: name.to_owned(), graph, hosted })
+    }
+
+    /// Opens a graph of the node.
+    pub(super) fn open_part(&self, name: &str) -> Result<NodePart> {
+        self.open_part_with(name, Options::new().create(false))
+    }
+
+    /// A directory for what is only there for a while.
+    pub(super) fn scratch(&self, what: &str) -> PathBuf {
+        self.path.join(format!("scratch-{what}"))
+    }
+
+    /// Removes a graph that is no longer part of the node, or a scratch directory.
+    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the graph of this name.
+    pub(super) fn remove_part(&self, name: &str) -> Result<()> {
+        self.remove(&self.path.join(name))
+    }
+
+    fn remove_all_but(&self, parts: &[String]) -> Result<()> {
+        for entry in io("list", &self.path, fs::read_dir(&self.path))? {
+            let entry = io("list", &self.path, entry)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_ours = name.starts_with(PART_PREFIX) || name.starts_with("scratch-");
+            if is_ours && !parts.contains(&name) {
+                self.remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Saved> {
+    let wrong = |what: &str| Error::corrupt(format!("the state of the node: {what}"));
+    let (saved, checksum) = bytes.split_last_chunk().ok_or_else(|| wrong("too short"))?;
+    if hash(saved) != u32::from_le_bytes(*checksum) {
+        return Err(wrong("checksum"));
+    }
+    match bincode::serde::decode_from_slice(saved, CODEC) {
+        Ok((saved, _)) => Ok(saved),
+        Err(source) => Err(wrong(&source.to_string())),
+    }
+}

@@ -1,0 +1,425 @@
+//! A cluster in one thread, with time that passes as fast as it can, and faults drawn from a seed.
+//!
+//! Whatever happens, the log decides: replayed over the model it says what every node must hold
+//! and what every caller must have been told.
+
+use super::log::{Log, Tail};
+use super::message::{Batch, Message, Operation};
+use super::node::{Node, NodeOptions, create_cluster};
+use super::routes::Decided;
+use super::{GatewayLimits, Memory, MemoryFaults};
+use crate::error::{Error, ErrorKind};
+use crate::list::Page;
+use crate::shards::{ShardSet, VirtualShard};
+use crate::testing::{Model, Refusal};
+use crate::types::{Counts, Outcome};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+const NAMES: u32 = 24;
+const START_SECOND: u32 = 1_700_000_000;
+
+fn name(number: u32) -> String {
+    format!("user-{number}")
+}
+
+/// In memory, where there is such a place: a simulation opens thousands of graphs.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+fn options(node: &str, directory: &Path, start: Instant) -> NodeOptions {
+    let mut options = NodeOptions::new(node, directory.join(node));
+    options.clock = Arc::new(move || START_SECOND + start.elapsed().as_secs() as u32);
+    options.digest_seconds = 3;
+    options.segment_bytes = 64 * 1024;
+    options.gateway = GatewayLimits { batch_operations: 8, ..GatewayLimits::default() };
+    options
+}
+
+/// What a caller was told: the change, the entry that decided it, and how.
+type Answer = (Operation<'static>, u64, Result<Option<Outcome>, ErrorKind>);
+
+fn kind_of(refusal: Refusal) -> ErrorKind {
+    match refusal {
+        Refusal::InvalidName => ErrorKind::InvalidName,
+        Refusal::UnknownAccount => ErrorKind::UnknownAccount,
+        Refusal::BeingRemoved => ErrorKind::BeingRemoved,
+        Refusal::SelfFollow => ErrorKind::SelfFollow,
+        other => panic!("a cluster refuses nothing with {other:?}"),
+    }
+}
+
+/// The log, replayed over the model by rules of its own.
+#[derive(Default)]
+struct Reference {
+    model: Model,
+    /// Batches that were applied, and below which number those of a gateway are settled.
+    seen: HashSet<(u64, u64)>,
+    floors: HashMap<u64, u64>,
+    /// By entry: the changes, and what became of each.
+    decided: BTreeMap<u64, Vec<(Operation<'static>, Result<Outcome, ErrorKind>)>>,
+    last: u64,
+}
+
+impl Reference {
+    /// Reads the whole log, which has not been purged.
+    async fn of(memory: &Memory) -> Reference {
+        let extent = memory.extent().await.unwrap();
+        let mut reference = Reference::default();
+        let mut tail = memory.tail(1).await.unwrap();
+        for _ in 1..=extent.last {
+            let entry = tail.next().await.unwrap();
+            reference.last = entry.sequence;
+            if let Message::Batch(batch) = Message::decode(&entry.bytes).unwrap() {
+                reference.take(entry.sequence, entry.time_millis, batch);
+            }
+        }
+        reference
+    }
+
+    fn take(&mut self, sequence: u64, time_millis: u64, batch: Batch<'_>) {
+        let floor = self.floors.entry(batch.gateway).or_default();
+        *floor = batch.floor.max(*floor);
+        if batch.counter < *floor || !self.seen.insert((batch.gateway, batch.counter)) {
+            return;
+        }
+        let at = (time_millis / 1000) as u32;
+        for operation in batch.operations {
+            let outcome = self.decide(&operation, at).map_err(kind_of);
+            let outcome =
+                outcome.map(|is_new| if is_new { Outcome::Applied } else { Outcome::Unchanged });
+            self.decided.entry(sequence).or_default().push((owned(operation), outcome));
+        }
+    }
+
+    fn decide(&mut self, operation: &Operation<'_>, at: u32) -> Result<bool, Refusal> {
+        let model = &mut self.model;
+        match operation {
+            Operation::AddAccount { name } => model.add_account(name),
+            Operation::Follow { follower, followed, at: given, create } => {
+                if *create && follower != followed {
+                    let _ = model.add_account(follower);
+                    let _ = model.add_account(followed);
+                }
+                model.follow(follower, followed, given.unwrap_or(at))
+            }
+            Operation::Unfollow { follower, followed } => model.unfollow(follower, followed),
+            Operation::BeginRemoval { name } => model.begin_removal(name),
+            Operation::UnfollowId { follower, followed } => {
+                let (follower, followed) =
+                    (model.account_name(*follower)?, model.account_name(*followed)?);
+                model.unfollow(&follower, &followed)
+            }
+            Operation::EndRemoval { id } => {
+                let name = model.account_name(*id)?;
+                assert_eq!(model.counts(&name), Ok((0, 0, 0)), "its follows have gone");
+                model.remove_account(&name).map(|()| true)
+            }
+        }
+    }
+
+    /// What callers were told is what was decided.
+    fn check_answers(&mut self, answers: &[Answer]) {
+        for (operation, sequence, told) in answers {
+            let decided = self.decided.get_mut(sequence).unwrap_or_else(|| {
+                panic!("{operation:?} was confirmed at {sequence}, where nothing was decided")
+            });
+            let fits = |(other, outcome): &(Operation<'static>, Result<Outcome, ErrorKind>)| {
+                other == operation
+                    && match (told, outcome) {
+                        (Ok(None), outcome) => outcome.is_ok(),
+                        (Ok(Some(told)), Ok(outcome)) => told == outcome,
+                        (Err(told), Err(kind)) => told == kind,
+                        _ => false,
+                    }
+            };
+            let place = decided.iter().position(fits).unwrap_or_else(|| {
+                panic!("{operation:?} at {sequence} was told {told:?}, decided was {decided:?}")
+            });
+            let _ = decided.remove(place);
+        }
+    }
+
+    /// What a node holds is what the model holds.
+    fn check_node(&self, node: &Node<Memory>) {
+        let hosted = node.answers_for();
+        for number in 0..NAMES {
+            let name = name(number);
+            if !hosted.contains(VirtualShard::of(&name)) {
+                continue;
+            }
+            let expected = self.model.counts(&name).map_err(kind_of);
+            let expected = expected.map(|(followers, following, mutual)| Counts {
+                followers: followers as u32,
+                following: following as u32,
+                mutual: mutual as u32,
+            });
+            let counts = node.shared.counts(&[&name]).remove(0).map_err(|error| error.kind());
+            assert_eq!(counts, expected, "counts of {name}");
+            let listed = node.shared.list(&name, crate::list::ListKind::Followers, Page::first(99));
+            let listed = listed.map_err(|error| error.kind()).map(|list| {
+                list.entries.into_iter().map(|entry| (entry.account, entry.followed_at)).collect()
+            });
+            assert_eq!(listed, self.model.followers(&name).map_err(kind_of), "list of {name}");
+        }
+    }
+}
+
+fn owned(operation: Operation<'_>) -> Operation<'static> {
+    let own = |name: Cow<'_, str>| Cow::Owned(name.into_owned());
+    match operation {
+        Operation::AddAccount { name } => Operation::AddAccount { name: own(name) },
+        Operation::Follow { follower, followed, at, create } => {
+            Operation::Follow { follower: own(follower), followed: own(followed), at, create }
+        }
+        Operation::Unfollow { follower, followed } => {
+            Operation::Unfollow { follower: own(follower), followed: own(followed) }
+        }
+        Operation::BeginRemoval { name } => Operation::BeginRemoval { name: own(name) },
+        Operation::UnfollowId { follower, followed } => {
+            Operation::UnfollowId { follower, followed }
+        }
+        Operation::EndRemoval { id } => Operation::EndRemoval { id },
+    }
+}
+
+/// Both directions hold the same follows, over all shards, and replicas of a shard are equal.
+fn check_digests(nodes: &[Option<Node<Memory>>]) {
+    let mut digests = BTreeMap::new();
+    for node in nodes.iter().flatten() {
+        for (shard, following, followers) in node.shared.status().digests {
+            let digest = (following, followers);
+            assert_eq!(*digests.entry(shard).or_insert(digest), digest, "replicas of {shard}");
+        }
+    }
+    assert_eq!(digests.len(), 4096);
+    let sum = |side: fn(&(u64, u64)) -> u64| {
+        digests.values().fold(0_u64, |sum, digest| sum.wrapping_add(side(digest)))
+    };
+    assert_eq!(sum(|digest| digest.0), sum(|digest| digest.1));
+}
+
+/// Each shard on two of three nodes.
+fn placement() -> [(&'static str, ShardSet); 3] {
+    [
+        ("n0", ShardSet::range(0..=2730)),
+        ("n1", ShardSet::range(1365..=4095)),
+        ("n2", ShardSet::range(0..=1364).union(&ShardSet::range(2731..=4095))),
+    ]
+}
+
+struct Simulation {
+    random: fastrand::Rng,
+    memory: Memory,
+    directory: TempDir,
+    start: Instant,
+    nodes: Vec<Option<Node<Memory>>>,
+    answers: Vec<Answer>,
+}
+
+impl Simulation {
+    async fn new(seed: u64) -> Simulation {
+        let memory = Memory::new(seed);
+        create_cluster(&memory, &placement()).await.unwrap();
+        let mut simulation = Simulation {
+            random: fastrand::Rng::with_seed(seed),
+            memory,
+            directory: directory(),
+            start: Instant::now(),
+            nodes: vec![None, None, None],
+            answers: Vec::new(),
+        };
+        for number in 0..3 {
+            simulation.start_node(number).await;
+        }
+        simulation
+    }
+
+    async fn start_node(&mut self, number: usize) {
+        let options = options(&format!("n{number}"), self.directory.path(), self.start);
+        let node = Node::start(Arc::new(self.memory.clone()), options).await.unwrap();
+        self.nodes[number] = Some(node);
+    }
+
+    /// A handful of changes at once, each through some node.
+    async fn change(&mut self) {
+        let mut asked = Vec::new();
+        for _ in 0..self.random.usize(1..12) {
+            let operation = self.draw();
+            let node = self.random.usize(..self.nodes.len());
+            let gateway = self.nodes[node].as_ref().unwrap().shared.gateway.clone();
+            let submitted = operation.clone();
+            let task = tokio::spawn(async move { gateway.submit(submitted).await });
+            asked.push((operation, task));
+        }
+        for (operation, task) in asked {
+            match task.await.unwrap() {
+                Ok((outcome, sequence)) => self.answers.push((operation, sequence, Ok(outcome))),
+                Err(error) if is_unsure(&error) => {}
+                // An error of the change itself comes without the entry that decided it.
+                Err(error) => self.check_refusal(&operation, error.kind()),
+            }
+        }
+    }
+
+    fn check_refusal(&self, operation: &Operation<'_>, kind: ErrorKind) {
+        let known = [ErrorKind::UnknownAccount, ErrorKind::BeingRemoved, ErrorKind::SelfFollow];
+        assert!(known.contains(&kind), "{operation:?} was refused with {kind:?}");
+    }
+
+    fn draw(&mut self) -> Operation<'static> {
+        let one = name(self.random.u32(..NAMES)).into();
+        let other = name(self.random.u32(..NAMES)).into();
+        match self.random.u32(..40) {
+            0..=3 => Operation::AddAccount { name: one },
+            4 => Operation::BeginRemoval { name: one },
+            5..=14 => Operation::Unfollow { follower: one, followed: other },
+            place => Operation::Follow {
+                follower: one,
+                followed: other,
+                at: None,
+                create: place.is_multiple_of(2),
+            },
+        }
+    }
+
+    async fn restart(&mut self) {
+        let number = self.random.usize(..self.nodes.len());
+        self.nodes[number].take().unwrap().stop().await;
+        sleep(Duration::from_millis(self.random.u64(..3000))).await;
+        self.start_node(number).await;
+    }
+
+    /// Waits until nothing is under way any more, and every node has come to the end of the log.
+    async fn settle(&self) {
+        self.memory.set_faults(0, MemoryFaults::default());
+        // Late copies arrive with the next append after two minutes.
+        sleep(Duration::from_secs(125)).await;
+        let last = self.memory.extent().await.unwrap().last;
+        for node in self.nodes.iter().flatten() {
+            node.shared.wait_for(last).await.unwrap();
+            assert!(node.failure().is_none(), "{:?}", node.failure());
+        }
+    }
+
+    async fn check(&mut self) {
+        self.settle().await;
+        let mut reference = Reference::of(&self.memory).await;
+        reference.check_answers(&self.answers);
+        for node in self.nodes.iter().flatten() {
+            node.shared.wait_for(reference.last).await.unwrap();
+            reference.check_node(node);
+            let figures = &node.shared.figures;
+            let differences = figures.digest_differences.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(differences, 0, "no node differs from another");
+        }
+        check_digests(&self.nodes);
+        for node in self.nodes.iter_mut() {
+            node.take().unwrap().stop().await;
+        }
+    }
+}
+
+fn is_unsure(error: &Error) -> bool {
+    error.kind() == ErrorKind::OutcomeUnknown
+}
+
+fn simulate(seed: u64) {
+    runtime().block_on(async {
+        let mut simulation = Simulation::new(seed).await;
+        let faults = MemoryFaults {
+            lost_append: 9,
+            lost_ack: 7,
+            late_copy: 5,
+            cut_tail: 40,
+            lost_answer: 10,
+            delay_millis: 30,
+        };
+        simulation.memory.set_faults(seed, faults);
+        for _ in 0..12 {
+            simulation.change().await;
+            if simulation.random.u32(..4) == 0 {
+                simulation.restart().await;
+            }
+        }
+        simulation.check().await;
+    });
+}
+
+#[test]
+fn a_thousand_seeds() {
+    let first = std::env::var("FOLLOWGRAPH_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..1000, |seed: u64| seed..seed + 1);
+    let (seeds, threads) = (std::sync::Mutex::new(seeds), 2);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let Some(seed) = seeds.lock().unwrap().next() else { return };
+                    let done = std::panic::catch_unwind(|| simulate(seed));
+                    if let Err(panic) = done {
+                        eprintln!("seed {seed}; FOLLOWGRAPH_SEED={seed} repeats it");
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_caller_sees_what_it_wrote_through_another_node() {
+    runtime().block_on(async {
+        let mut simulation = Simulation::new(1).await;
+        let nodes: Vec<&Node<Memory>> = simulation.nodes.iter().flatten().collect();
+        for number in 0..50 {
+            let (fan, star) = (format!("fan-{number}"), "star");
+            let writer = nodes[number % 3];
+            let Decided { position, .. } = writer.follow(&fan, star, true).await.unwrap();
+            let reader = nodes[(number + 1) % 3];
+            let counts = reader.batch_counts(&[star, &fan, "nobody"], Some(position)).await;
+            assert_eq!(counts[0].as_ref().unwrap().followers, number as u32 + 1);
+            assert_eq!(counts[1].as_ref().unwrap().following, 1);
+            assert_eq!(counts[2].as_ref().unwrap_err().kind(), ErrorKind::UnknownAccount);
+        }
+        let page = nodes[0].followers("star", Page::first(2), None).await.unwrap();
+        assert_eq!(page.entries.len(), 2);
+        let rest = nodes[1].followers("star", Page::after(page.next.unwrap(), 99), None).await;
+        assert_eq!(rest.unwrap().entries.len(), 48);
+        simulation.check().await;
+    });
+}
+
+#[test]
+fn an_account_goes_with_all_its_follows() {
+    runtime().block_on(async {
+        let mut simulation = Simulation::new(2).await;
+        let node = simulation.nodes[0].as_ref().unwrap();
+        for number in 0..600 {
+            node.follow(&format!("fan-{number}"), "star", true).await.unwrap();
+        }
+        node.remove_account("star").await.unwrap();
+        let refused = node.follow("late", "star", true).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BeingRemoved);
+        while node.wait_until_gone("star").await.is_err() {}
+        assert!(!node.has_account("star").unwrap());
+        let names: Vec<String> = (0..600).map(|number| format!("fan-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let position = node.barrier().await.unwrap();
+        for counts in node.batch_counts(&names, Some(position)).await {
+            assert_eq!(counts.unwrap(), Counts::default());
+        }
+        simulation.check().await;
+    });
+}
