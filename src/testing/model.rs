@@ -205,11 +205,11 @@ impl Model {
         if from == to {
             return Err(Refusal::SelfFollow);
         }
-        if ends.0.is_foreign && ends.1.is_foreign {
-            return Err(Refusal::ForeignAccount);
-        }
         if ends.0.is_leaving || ends.1.is_leaving {
             return Err(Refusal::BeingRemoved);
+        }
+        if ends.0.is_foreign && ends.1.is_foreign {
+            return Err(Refusal::ForeignAccount);
         }
         if self.follows(from, to) {
             return Ok(false);
