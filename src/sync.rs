@@ -230,6 +230,7 @@ mod tests {
     #[derive(Default)]
     struct Disk {
         fails: AtomicBool,
+        sync_count: AtomicU64,
     }
 
     impl LogSync for Disk {
@@ -237,6 +238,7 @@ mod tests {
             if self.fails.load(Ordering::Relaxed) {
                 return Err(Error::new(ErrorKind::Io, "the disk is gone"));
             }
+            self.sync_count.fetch_add(1, Ordering::Relaxed);
             Ok(())
         }
     }
@@ -256,6 +258,26 @@ mod tests {
         assert_eq!((sync.durable(), sync.sync_count()), (3, 1));
         sync.wait_for(3).expect("it is durable already");
         assert_eq!(sync.sync_count(), 1);
+    }
+
+    /// A segment that is left behind goes to the disk in the same sync.
+    #[test]
+    fn a_sync_takes_every_segment_that_was_written_to() {
+        let disks: Vec<Arc<Disk>> = (0..3).map(|_| Arc::default()).collect();
+        let sync = GroupSync::new(0, end(0), vec![disks[0].clone()]);
+        sync.wrote(end(1));
+        for disk in &disks[1..] {
+            sync.rotated(disk.clone());
+        }
+        sync.wrote(end(2));
+        let counts = || -> Vec<u64> {
+            disks.iter().map(|disk| disk.sync_count.load(Ordering::Relaxed)).collect()
+        };
+        sync.wait_for(2).expect("the disk works");
+        assert_eq!(counts(), [1, 1, 1]);
+        sync.wrote(end(3));
+        sync.wait_for(3).expect("the disk works");
+        assert_eq!(counts(), [1, 1, 2]);
     }
 
     #[test]

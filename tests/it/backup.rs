@@ -364,6 +364,43 @@ fn a_bulk_load_is_in_no_increment() {
     assert_eq!(restored(&whole, place.path(), RestoreTo::End).counts("bob").unwrap().followers, 2);
 }
 
+/// Killed between its image and the removal of the older log, a load leaves a log that goes back to
+/// the backup and has nothing of what was loaded.
+#[test]
+fn a_bulk_load_that_was_killed_is_in_no_increment() {
+    let disk = Disk::new(4096);
+    let graph = disk.open(options()).unwrap();
+    disk.directory("backup").take_backup(&graph).unwrap();
+    drop(graph);
+    let mut refused_count = 0;
+    for at in 0.. {
+        let trial = disk.copy();
+        let graph = trial.open(options()).unwrap();
+        trial.set_fault(Fault::PowerLoss { at, partly: false });
+        let mut load = graph.bulk_load(1 << 20).unwrap();
+        load.add("ann", "bob", None).unwrap();
+        let _ = load.finish(&mut |_, _| {});
+        let is_over = trial.has_power();
+        drop(graph);
+        let killed = trial.copy();
+        let graph = killed.open(options()).unwrap();
+        match killed.directory("backup").take_backup(&graph) {
+            Ok(_) => {
+                let held = at_backup(&killed).unwrap().stats().follow_count;
+                assert_eq!(held, graph.stats().follow_count, "call {at}: the load is not in it");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::PositionLost, "call {at}: {error}");
+                refused_count += u32::from(error.to_string().contains("a bulk load came since"));
+            }
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert!(refused_count > 0, "no kill left a log that goes back to the backup");
+}
+
 #[test]
 fn what_is_damaged_in_a_backup_is_found_by_restoring_it() {
     let place = quick_dir();

@@ -91,6 +91,37 @@ fn a_load_whose_image_may_not_be_durable_latches() {
     assert!(latched_count >= 2, "{latched_count}");
 }
 
+/// Half of a position is no damaged position: taken for one, its consumer would begin anew.
+#[test]
+fn a_position_that_is_read_in_part_refuses_the_opening_and_is_not_forgotten() {
+    let disk = Disk::new(4096);
+    let graph = open(&disk);
+    graph.follow("alice", "bob").unwrap();
+    drop(graph.consumer("c").unwrap());
+    graph.follow("alice", "carol").unwrap();
+    drop(graph);
+    let (call, failure) = (Call::Read, Failure::Short);
+    let mut refused_count = 0;
+    for at in 0.. {
+        let trial = disk.copy();
+        trial.set_fault(Fault::ErrorOf { call, at, failure, lasting: false });
+        let opened = trial.open(options());
+        let is_over = trial.failed_calls().is_empty();
+        trial.set_fault(Fault::None);
+        match opened {
+            Ok(graph) => {
+                let next = graph.consumer("c").unwrap().next(Duration::ZERO);
+                assert!(next.unwrap_or_else(|error| panic!("read {at}: {error}")).is_some());
+            }
+            Err(error) => refused_count += u32::from(error.to_string().contains("consumer-c.fgc")),
+        }
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!(refused_count, 1, "the position is read once");
+}
+
 #[test]
 fn segments_that_are_cut_never_leave_a_gap() {
     let disk = Disk::new(4096);

@@ -195,6 +195,56 @@ fn a_damaged_block_of_lists_is_an_error_of_those_lists() {
     });
 }
 
+/// What goes with an account goes in slices. One that meets damage at the other end of a follow,
+/// whichever of the two ends has fewer, stops before it changes anything.
+#[test]
+fn a_slice_of_a_removal_that_meets_a_damaged_record_changes_nothing() {
+    let everybody: Vec<u32> = (0..ACCOUNTS).collect();
+    let some: Vec<u32> = (30..ACCOUNTS).step_by(BLOCK_BYTES / RECORD_BYTES).collect();
+    for fans in [everybody, some] {
+        let mut damaged = Damaged::new();
+        let dir = damaged.dir.path().to_owned();
+        let graph = options().open(&dir).unwrap();
+        graph.add_account("star").unwrap();
+        for &fan in &fans {
+            graph.follow(&name(fan), "star").unwrap();
+        }
+        graph.follow("star", &name(fans[0])).unwrap();
+        graph.checkpoint().unwrap();
+        drop(graph);
+        damaged.files = bytes_of(&dir);
+        damaged.image = files_of(&dir, "fgi").pop().unwrap();
+        let records = damaged.section(RECORDS);
+        for block in 0..ACCOUNTS / (BLOCK_BYTES / RECORD_BYTES) as u32 {
+            let start = records.start + block as usize * BLOCK_BYTES;
+            let mut files = damaged.files.clone();
+            files.get_mut(&damaged.image).unwrap()[start + BLOCK_BYTES / 2] ^= 0x10;
+            lay_out(&dir, &files);
+            let graph = options().removal_slice(2).open(&dir).unwrap();
+            damaged.check(&graph.remove_account("star").unwrap_err(), start);
+            let before = graph.stats();
+            damaged.check(&graph.remove_account("star").unwrap_err(), start);
+            let after = graph.stats();
+            assert_eq!(after.sequence, before.sequence, "a slice that failed is in the log");
+            let is_left = |fan: &&u32| {
+                let relation = graph.relation(&name(**fan), "star");
+                relation.is_err() || relation.is_ok_and(|relation| relation.following)
+            };
+            let left = fans.iter().filter(is_left).count();
+            assert_eq!(graph.counts("star").unwrap().followers as usize, left);
+            assert_eq!(after.follow_count, before.follow_count);
+            drop(graph);
+            // Once the image is whole again the removal goes on.
+            std::fs::write(dir.join(&damaged.image), &damaged.files[&damaged.image]).unwrap();
+            let graph = options().open(&dir).unwrap();
+            graph.finish_removals().unwrap();
+            assert_eq!(graph.counts("star").unwrap_err().kind(), ErrorKind::UnknownAccount);
+            assert_eq!(graph.stats().follow_count, u64::from(ACCOUNTS) * 7);
+            graph.verify().unwrap();
+        }
+    }
+}
+
 #[test]
 fn damaged_checksums_are_an_error_that_names_them() {
     let damaged = Damaged::new();

@@ -224,6 +224,26 @@ fn commits_are_handed_out() {
     }
 }
 
+/// A reader of the feed waits for a commit, or is about to, when a graph is closed that has nothing
+/// to bring to the disk: no sync comes any more to wake it.
+fn a_reader_waits_when_the_graph_is_closed() {
+    let disk = Disk::new(512);
+    drop(open(&disk, Durability::Always));
+    let graph = open(&disk, Durability::Always);
+    let mut changes = graph.changes(graph.stats().sequence).expect("it begins at the end");
+    let reader = spawn(move || {
+        let error = changes.next(Duration::MAX).expect_err("there is no commit");
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    });
+    drop(graph);
+    reader.join().expect("no panic");
+}
+
+#[test]
+fn a_reader_that_waits_is_told_when_the_graph_is_closed() {
+    check("closing", a_reader_waits_when_the_graph_is_closed);
+}
+
 #[test]
 fn every_commit_is_handed_out_once_and_in_order_until_the_graph_is_closed() {
     check("change feed", commits_are_handed_out);
