@@ -370,8 +370,7 @@ impl Shared {
 
     /// What became of a message that was not confirmed.
     fn not_confirmed(&self, what: &str, error: &PublishError) -> Error {
-        let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-        match refusal {
+        match refusal_of(error) {
             Some(refusal) => self.link().refused(what, refusal),
             None if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 let message = format!("cannot {what}: {error}; make it smaller");
@@ -380,6 +379,11 @@ impl Shared {
             None => self.link().unavailable(what, error),
         }
     }
+}
+
+/// What the server answered, where it did.
+fn refusal_of(error: &PublishError) -> Option<&jetstream::Error> {
+    error.source().and_then(|source| source.downcast_ref())
 }
 
 /// Ids travel in a header line.

@@ -1,9 +1,10 @@
 //! Small values with compare-and-set.
 
-use super::Shared;
+use super::{Shared, refusal_of};
 use crate::cluster::log::Value;
 use crate::error::{Error, ErrorKind, Result};
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{Entry, Operation};
 use async_nats::jetstream::message::PublishMessage;
 use bytes::Bytes;
@@ -19,6 +20,14 @@ fn check_key(key: &str) -> Result<()> {
         "the key of a value is {key:?}: letters, digits, -, _, = and /, in parts with . between"
     );
     Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+/// Another write was there first, or is on its way: servers of a group say so with another code.
+fn is_conflict(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || refusal_of(error).is_some_and(|refusal| {
+            refusal.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
+        })
 }
 
 impl Shared {
@@ -46,7 +55,7 @@ impl Shared {
         };
         match confirmed {
             Ok(ack) => Ok(Some(ack.sequence)),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) if is_conflict(&error) => Ok(None),
             Err(error) => {
                 let what = format!("write {key} in bucket {}", self.values.name);
                 Err(self.not_confirmed(&what, &error))
