@@ -24,7 +24,7 @@ mod tests;
 pub use gateway::GatewayLimits;
 pub use log::{Ack, Entry, Extent, Inbox, Log, Peers, Reply, Shelf, Tail, Value};
 pub use memory::{Memory, MemoryFaults, MemoryInbox, MemoryReply, MemoryTail};
-pub use nats::{Nats, NatsOptions};
+pub use nats::{Nats, NatsCredentials, NatsInbox, NatsOptions, NatsReply, NatsTail};
 pub use node::{Backend, Node, NodeOptions, Position, create_cluster};
 pub use placement::{NodePlacement, Placement};
 pub use routes::Decided;

@@ -1,0 +1,8 @@
+//! Tests of a cluster, with real log servers where they need them: one binary, a module a theme.
+//! Every test stands alone and stops what it started.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod contract;
+mod memory;
+mod nats;
+mod servers;
