@@ -3,6 +3,7 @@
 //! On any error of the log the follower reads again from behind the last entry it has applied. What
 //! it does not understand it never passes over: it stops, and says so.
 
+use super::builder::Built;
 use super::gateways::Gateways;
 use super::log::{Entry, Tail};
 use super::machine::{Applied, Machine};
@@ -10,19 +11,35 @@ use super::message::{Digests, Message};
 use super::node::{Backend, Shared};
 use super::state::NodePart;
 use super::tally::{Tally, as_set};
-use crate::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a follower is asked to do between two entries.
-pub(super) enum Command {}
+pub(super) enum Command {
+    /// To give its graphs, all at one entry, and to wait until that moment is held fast.
+    Pin {
+        reply: oneshot::Sender<Result<(Vec<NodePart>, Gateways)>>,
+        release: oneshot::Receiver<()>,
+    },
+    /// To go on with another graph.
+    Attach { attachment: Attachment, reply: oneshot::Sender<Result<()>> },
+}
+
+/// A graph that is to take its place.
+pub(super) struct Attachment {
+    pub(super) built: Built,
+    /// The graphs that it takes the place of.
+    pub(super) replaces: Vec<String>,
+    /// It is right where those before it were found wrong.
+    pub(super) clears_stopped: bool,
+}
 
 /// Follows the log for a node.
 pub(super) struct Follower<B> {
@@ -58,8 +75,15 @@ impl<B: Backend> Follower<B> {
     /// Follows the log for as long as it can.
     pub(super) async fn run(mut self) {
         loop {
-            let Err(error) = self.follow().await;
+            let Err(mut error) = self.follow().await;
             self.shared.count(|figures| &figures.tail_errors);
+            if error.kind() == ErrorKind::PositionLost {
+                tracing::warn!(node = self.shared.options.name, %error, "beginning anew");
+                match self.restore().await {
+                    Ok(()) => continue,
+                    Err(other) => error = other,
+                }
+            }
             if error.kind() != ErrorKind::Unavailable {
                 return self.shared.fail(error);
             }
@@ -80,10 +104,69 @@ impl<B: Backend> Follower<B> {
         loop {
             tokio::select! {
                 biased;
-                Some(command) = self.commands.recv() => match command {},
+                Some(command) = self.commands.recv() => self.obey(command).await?,
                 entry = tail.next() => self.take(&entry?)?,
             }
         }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Pin { reply, release } => {
+                self.machine.note_position()?;
+                let pinned = (self.parts.clone(), self.machine.gateways().clone());
+                // Where nobody takes it, nobody holds the other end.
+                if reply.send(Ok(pinned)).is_ok() {
+                    let _ = release.await;
+                }
+            }
+            Command::Attach { attachment, reply } => {
+                let _ = reply.send(self.attach(attachment).await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a graph to the entry where this follower is, and goes on with it.
+    async fn attach(&mut self, attachment: Attachment) -> Result<()> {
+        let Attachment { built, replaces, clears_stopped } = attachment;
+        let built = self.shared.level(built.part, built.gateways, self.machine.position()).await?;
+        self.machine.note_position()?;
+        let (replaced, kept): (Vec<NodePart>, Vec<NodePart>) =
+            self.parts.iter().cloned().partition(|part| replaces.contains(&part.name));
+        self.adopt(kept.into_iter().chain([built.part]).collect(), built.gateways, clears_stopped)?;
+        for part in replaced {
+            // Whoever reads it still has its files, though not their names.
+            self.shared.directory.remove_part(&part.name)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with these graphs, which are all at the position of the table.
+    fn adopt(&mut self, parts: Vec<NodePart>, gateways: Gateways, clears: bool) -> Result<()> {
+        let graphs = parts.iter().map(|part| part.graph.clone()).collect();
+        self.machine = Machine::new(graphs, gateways)?;
+        self.shared.directory.save(self.machine.gateways(), &parts)?;
+        let mut view = self.shared.view.write();
+        view.parts.clone_from(&parts);
+        if clears {
+            view.stopped = ShardSet::none();
+            self.tally = Tally::default();
+        }
+        drop(view);
+        self.parts = parts;
+        self.shared.applied.send_replace(self.machine.position());
+        Ok(())
+    }
+
+    /// Begins anew from snapshots, because the log does not go back to where this node was.
+    async fn restore(&mut self) -> Result<()> {
+        let hosted = self.shared.placement.read().hosted_by(&self.shared.options.name);
+        let built = self.shared.build(&hosted).await?;
+        self.shared.count(|figures| &figures.rebuilds);
+        let replaced = std::mem::take(&mut self.parts);
+        self.adopt(vec![built.part], built.gateways, true)?;
+        replaced.iter().try_for_each(|part| self.shared.directory.remove_part(&part.name))
     }
 
     /// Applies an entry, then tells those who wait for it.
@@ -149,17 +232,10 @@ impl<B: Backend> Follower<B> {
     }
 }
 
-/// What a node has that was never there: an empty graph at the beginning of the log.
+/// What a node has that was never there: its shards, as far as the log is.
 async fn begin<B: Backend>(shared: &Shared<B>) -> Result<(Gateways, Vec<NodePart>)> {
-    let extent = shared.backend.extent().await?;
-    if extent.first > 1 {
-        let message = "the log no longer goes back to its beginning";
-        return Err(Error::new(ErrorKind::PositionLost, message).expected(1, extent.first));
-    }
-    let hosted: ShardSet = shared.placement.read().hosted_by(&shared.options.name);
-    let (name, _) = shared.directory.new_part();
-    let part = shared.directory.open_part_with(&name, Options::new().hosted_shards(hosted))?;
-    let gateways = Gateways::new(shared.epoch);
+    let hosted = shared.placement.read().hosted_by(&shared.options.name);
+    let Built { part, gateways } = shared.build(&hosted).await?;
     shared.directory.save(&gateways, std::slice::from_ref(&part))?;
     Ok((gateways, vec![part]))
 }

@@ -61,17 +61,8 @@ impl Machine {
         self.gateways.position
     }
 
-    pub(super) fn parts(&self) -> &[Arc<FollowGraph>] {
-        &self.parts
-    }
-
     pub(super) fn gateways(&self) -> &Gateways {
         &self.gateways
-    }
-
-    /// Puts graphs that stand at the same position in the place of those there are.
-    pub(super) fn replace_parts(&mut self, parts: Vec<Arc<FollowGraph>>) {
-        self.parts = parts;
     }
 
     /// Applies the next entry. After an error the machine has to stop: it must not pass over what

@@ -68,6 +68,7 @@ struct State {
     epoch: u64,
     first: u64,
     entries: Vec<Entry>,
+    purged: Vec<Entry>,
     ids: HashMap<String, (u64, Instant)>,
     late: Vec<(Instant, Bytes)>,
     values: BTreeMap<String, Value>,
@@ -113,6 +114,7 @@ impl Memory {
         let mut state = self.0.state.lock();
         (state.epoch, state.first) = (epoch, 1);
         state.entries.clear();
+        state.purged.clear();
         state.ids.clear();
         state.late.clear();
         self.0.last.send_replace(0);
@@ -121,6 +123,12 @@ impl Memory {
     /// Appends what no node would: for tests of what nodes do about it.
     pub fn append_raw(&self, bytes: impl Into<Bytes>) -> u64 {
         self.store(bytes.into())
+    }
+
+    /// Every entry there ever was of this log, purged ones included.
+    pub fn history(&self) -> Vec<Entry> {
+        let state = self.0.state.lock();
+        state.purged.iter().chain(&state.entries).cloned().collect()
     }
 
     fn store(&self, bytes: Bytes) -> u64 {
@@ -219,7 +227,8 @@ impl Log for Memory {
         self.delay().await;
         let mut state = self.0.state.lock();
         let count = sequence.saturating_sub(state.first).min(state.entries.len() as u64);
-        state.entries.drain(..count as usize);
+        let purged: Vec<Entry> = state.entries.drain(..count as usize).collect();
+        state.purged.extend(purged);
         state.first += count;
         Ok(())
     }

@@ -133,7 +133,10 @@ impl<'a> Digests<'a> {
         digests: &[(VirtualShard, ShardDigest)],
     ) -> Digests<'a> {
         let hosted: ShardSet = digests.iter().map(|(shard, _)| *shard).collect();
-        let sums = digests.iter().map(|(_, digest)| (digest.following, digest.followers));
+        // The graphs of a node host shards in any order; the numbers go with the set.
+        let mut sorted = digests.to_vec();
+        sorted.sort_unstable_by_key(|(shard, _)| *shard);
+        let sums = sorted.iter().map(|(_, digest)| (digest.following, digest.followers));
         let (node, hosted) = (Cow::Borrowed(node), Cow::Owned(hosted.to_bytes()));
         Digests { node, position, hosted, sums: sums.collect() }
     }
@@ -209,7 +212,7 @@ mod tests {
         vec![
             (
                 Message::Batch(batch),
-                "010009020106000002616c0102616c02626f0105010202616c02626f0302626f0401fb2c010507",
+                "0100090201060002616c0102616c02626f0105010202616c02626f0302626f0401fb2c010507",
             ),
             (Message::Tick { second: 1000 }, "0101fbe803"),
             (Message::Barrier, "0102"),
@@ -227,13 +230,14 @@ mod tests {
     #[test]
     fn digests_come_back() {
         let shard = |number| VirtualShard::new(number).unwrap();
-        let said = [
-            (shard(3), ShardDigest { following: 5, followers: u64::MAX }),
+        let mut said = [
             (shard(4000), ShardDigest::default()),
+            (shard(3), ShardDigest { following: 5, followers: u64::MAX }),
         ];
         let bytes = Message::Digests(Digests::new("n1", 77, &said)).encode();
         let Message::Digests(digests) = Message::decode(&bytes).unwrap() else { panic!() };
         assert_eq!((digests.node.as_ref(), digests.position), ("n1", 77));
+        said.reverse();
         assert_eq!(digests.digests().unwrap(), said);
         assert_eq!(Digests { sums: Vec::new(), ..digests }.digests(), None);
     }

@@ -3,6 +3,7 @@
 //! A change is one entry of the log. All nodes read the whole log in the same order and decide
 //! alike what each entry does, so there is no leader of ours, no lock and no second phase.
 
+mod builder;
 mod follower;
 mod gateway;
 mod gateways;
@@ -16,6 +17,7 @@ mod peers;
 mod placement;
 mod removals;
 mod routes;
+mod snapshots;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -26,5 +28,7 @@ pub use log::{Ack, Entry, Extent, Inbox, Log, Peers, Reply, Shelf, Tail, Value};
 pub use memory::{Memory, MemoryFaults, MemoryInbox, MemoryReply, MemoryTail};
 pub use nats::{Nats, NatsCredentials, NatsInbox, NatsOptions, NatsReply, NatsTail};
 pub use node::{Backend, Node, NodeOptions, Position, create_cluster};
-pub use placement::{NodePlacement, Placement};
+pub use placement::{
+    NodePlacement, Placement, add_node, add_replica, drain, move_shards, remove_replica,
+};
 pub use routes::Decided;

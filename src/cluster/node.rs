@@ -6,7 +6,7 @@ use super::log::{Log, Peers, Shelf};
 use super::message::Message;
 use super::placement::Placement;
 use super::state::{NodeDirectory, NodePart};
-use super::{peers, removals};
+use super::{builder, peers, removals, snapshots};
 use crate::engine::{Clock, shared_system_clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::{List, ListKind, Page};
@@ -44,6 +44,9 @@ pub struct NodeOptions {
     pub wait: Duration,
     /// The size of the segments of its graphs, in bytes.
     pub segment_bytes: u64,
+    /// How often the node takes a snapshot of the shards that it is the first to answer for, in
+    /// seconds; `None`: never, so that the log is never cut.
+    pub snapshot_seconds: Option<u64>,
 }
 
 impl NodeOptions {
@@ -57,6 +60,7 @@ impl NodeOptions {
             clock: shared_system_clock(),
             wait: Duration::from_secs(2),
             segment_bytes: 64 << 20,
+            snapshot_seconds: Some(3600),
         }
     }
 }
@@ -91,6 +95,8 @@ pub(super) struct Shared<B> {
     /// Why the node no longer follows the log.
     pub(super) failure: Mutex<Option<Error>>,
     pub(super) figures: Figures,
+    /// What the follower is asked to do.
+    pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
 /// What happened since the start.
@@ -105,7 +111,6 @@ pub(super) struct Figures {
 /// A running node. Dropping it stops its tasks.
 pub struct Node<B> {
     pub(super) shared: Arc<Shared<B>>,
-    pub(super) commands: mpsc::UnboundedSender<Command>,
     tasks: JoinSet<()>,
 }
 
@@ -127,6 +132,7 @@ impl<B: Backend> Node<B> {
         }
         let directory = NodeDirectory::open(&options.directory, options.segment_bytes)?;
         let gateway_id = u128::from_le_bytes(random_bytes()?) as u64;
+        let (commands, received) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             gateway: Gateway::start(gateway_id, backend.clone(), options.gateway),
             epoch: extent.epoch,
@@ -136,10 +142,10 @@ impl<B: Backend> Node<B> {
             applied: watch::Sender::new(0),
             failure: Mutex::new(None),
             figures: Figures::default(),
+            commands,
             backend,
             options,
         });
-        let (commands, received) = mpsc::unbounded_channel();
         let follower = Follower::open(shared.clone(), received).await?;
         let inbox = shared.backend.listen(&shared.options.name).await?;
         let mut tasks = JoinSet::new();
@@ -147,7 +153,8 @@ impl<B: Backend> Node<B> {
         tasks.spawn(tick(shared.clone()));
         tasks.spawn(removals::finish(shared.clone()));
         tasks.spawn(peers::answer(shared.clone(), inbox));
-        Ok(Node { shared, commands, tasks })
+        tasks.spawn(builder::run(shared.clone()));
+        Ok(Node { shared, tasks })
     }
 
     /// How far the node has come.
@@ -187,13 +194,26 @@ impl<B: Backend> Node<B> {
         Ok(self.shared.at(ack.sequence))
     }
 
+    /// Takes a snapshot of the shards that this node is the first to answer for, and cuts what of
+    /// the log no snapshot needs. The entry it was taken at; `None` where there is nothing new, or
+    /// there are no such shards.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, and what writing a graph can fail with. Nothing is cut then.
+    pub async fn snapshot(&self) -> Result<Option<u64>> {
+        snapshots::take(&self.shared).await
+    }
+
     /// Stops the tasks of the node and waits until its graphs are closed.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         let shared = Arc::downgrade(&self.shared);
-        drop(self);
-        // What is being answered to another node just now still holds it.
-        while shared.strong_count() > 0 {
+        let parts = self.shared.view.read().parts.clone();
+        let graphs: Vec<_> = parts.iter().map(|part| Arc::downgrade(&part.graph)).collect();
+        drop((parts, self));
+        // What is being answered to another node just now still holds it, and so may a snapshot.
+        while shared.strong_count() > 0 || graphs.iter().any(|graph| graph.strong_count() > 0) {
             sleep(Duration::from_millis(1)).await;
         }
     }

@@ -5,6 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shards::{ShardSet, VirtualShard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 const KEY: &str = "placement";
 /// How often a change of the placement is tried that others change at the same time.
@@ -36,17 +38,19 @@ impl Default for NodePlacement {
     }
 }
 
-mod as_text {
+pub(super) mod as_text {
     use super::{Deserialize, Deserializer, Serializer, ShardSet};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::cluster) fn serialize<S: Serializer>(
         set: &ShardSet,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(set)
     }
 
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(source: D) -> Result<ShardSet, D::Error> {
+    pub(in crate::cluster) fn deserialize<'d, D: Deserializer<'d>>(
+        source: D,
+    ) -> Result<ShardSet, D::Error> {
         let text = String::deserialize(source)?;
         text.parse().map_err(serde::de::Error::custom)
     }
@@ -106,6 +110,145 @@ impl Placement {
         let message = "others change the placement all the time; try again";
         Err(Error::new(ErrorKind::Unavailable, message))
     }
+}
+
+/// How long a move may take before whoever asked for it stops waiting. The node goes on all the
+/// same, and asking again goes on where it is.
+const MOVE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Adds a node that hosts nothing yet.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there is one of this name, `Unavailable`.
+pub async fn add_node(shelf: &impl Shelf, name: &str) -> Result<Placement> {
+    Placement::change(shelf, |placement| {
+        if placement.nodes.contains_key(name) {
+            let message = format!("there is a node {name:?} already");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        placement.nodes.insert(name.to_owned(), NodePlacement::default());
+        Ok(())
+    })
+    .await
+}
+
+/// Lets a node host shards as well, and waits until it answers for them.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there is no such node; `Behind` when it is not ready in that time: it
+/// goes on; `Unavailable`.
+pub async fn add_replica(
+    shelf: &impl Shelf,
+    node: &str,
+    shards: &ShardSet,
+    wait: Duration,
+) -> Result<Placement> {
+    Placement::change(shelf, |placement| {
+        let found = placement.nodes.get_mut(node).ok_or_else(|| no_node(node))?;
+        found.joining = found.joining.union(&shards.difference(&found.hosts));
+        Ok(())
+    })
+    .await?;
+    let deadline = Instant::now() + wait;
+    loop {
+        let (placement, _) = Placement::load(shelf).await?;
+        if shards.is_subset(&placement.hosted_by(node)) {
+            return Ok(placement);
+        }
+        if Instant::now() >= deadline {
+            let message = format!("node {node:?} does not answer for these shards yet; it goes on");
+            return Err(Error::new(ErrorKind::Behind, message));
+        }
+        sleep(MOVE_PAUSE).await;
+    }
+}
+
+/// Lets a node host shards no longer.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there is no such node, or no other hosts one of the shards;
+/// `Unavailable`.
+pub async fn remove_replica(
+    shelf: &impl Shelf,
+    node: &str,
+    shards: &ShardSet,
+) -> Result<Placement> {
+    Placement::change(shelf, |placement| {
+        let others = placement.nodes.iter().filter(|(name, _)| name.as_str() != node);
+        let elsewhere = others.fold(ShardSet::none(), |all, (_, node)| all.union(&node.hosts));
+        let found = placement.nodes.get_mut(node).ok_or_else(|| no_node(node))?;
+        let last = found.hosts.intersection(shards).difference(&elsewhere);
+        if !last.is_empty() {
+            let message = format!("no other node hosts the shards {last}");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        found.hosts = found.hosts.difference(shards);
+        found.joining = found.joining.difference(shards);
+        Ok(())
+    })
+    .await
+}
+
+/// Moves shards from one node to another: the second gets ready, then answers, then the first lets
+/// go. Reads and writes go on.
+///
+/// # Errors
+///
+/// As [`add_replica`] and [`remove_replica`].
+pub async fn move_shards(
+    shelf: &impl Shelf,
+    from: &str,
+    to: &str,
+    shards: &ShardSet,
+    wait: Duration,
+) -> Result<Placement> {
+    let (placement, _) = Placement::load(shelf).await?;
+    let missing = shards.difference(&placement.hosted_by(from));
+    if !missing.is_empty() {
+        let message = format!("node {from:?} does not host the shards {missing}");
+        return Err(Error::new(ErrorKind::InvalidArgument, message));
+    }
+    add_replica(shelf, to, shards, wait).await?;
+    remove_replica(shelf, from, shards).await
+}
+
+/// Moves everything that a node hosts to the others, to each shard's the one that hosts the least
+/// and not that shard. The node can be stopped then, and its place is free.
+///
+/// # Errors
+///
+/// `InvalidArgument` where every other node hosts some of its shards already: more replicas need
+/// more nodes. Otherwise as [`move_shards`].
+pub async fn drain(shelf: &impl Shelf, node: &str, wait: Duration) -> Result<Placement> {
+    let (mut placement, _) = Placement::load(shelf).await?;
+    let moved = placement.nodes.remove(node).ok_or_else(|| no_node(node))?.hosts;
+    let mut goals: BTreeMap<String, ShardSet> = BTreeMap::new();
+    for shard in moved.iter() {
+        let free = placement.nodes.iter_mut().filter(|(_, node)| !node.hosts.contains(shard));
+        let Some((name, goal)) = free.min_by_key(|(_, node)| node.hosts.len()) else {
+            let message = format!("every other node hosts shard {} already", shard.number());
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        };
+        goal.hosts.insert(shard);
+        goals.entry(name.clone()).or_insert_with(ShardSet::none).insert(shard);
+    }
+    for (goal, shards) in &goals {
+        move_shards(shelf, node, goal, shards, wait).await?;
+    }
+    Placement::change(shelf, |placement| {
+        if placement.nodes.get(node).is_some_and(|node| node.hosts.is_empty()) {
+            placement.nodes.remove(node);
+        }
+        Ok(())
+    })
+    .await
+}
+
+fn no_node(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("there is no node {name:?}"))
 }
 
 #[cfg(test)]

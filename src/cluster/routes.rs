@@ -6,11 +6,13 @@
 use super::message::Operation;
 use super::node::{Backend, Node, Position, Shared};
 use super::peers::{Answer, ListAnswer, Question, Request, decode, encode};
+use super::placement::Placement;
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::{List, ListKind, Page};
 use crate::shards::VirtualShard;
 use crate::types::{Counts, Outcome, Relation};
 use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// What became of a change.
@@ -114,43 +116,15 @@ impl<B: Backend> Node<B> {
         names: &[&str],
         at_least: Option<Position>,
     ) -> Vec<Result<Counts>> {
-        let ask = |names: Vec<String>| Question::Counts { names };
         let at_least = match self.shared.sequence_of(at_least) {
             Ok(at_least) => at_least,
             Err(error) => return names.iter().map(|_| Err(error.clone())).collect(),
         };
         let mut results: Vec<Result<Counts>> =
             names.iter().map(|_| Err(Error::bare(ErrorKind::NotHosted))).collect();
-        for attempt in 0.. {
-            let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-            for (place, name) in names.iter().enumerate() {
-                if !is_final(&results[place])
-                    && let Some(host) = self.shared.host(name, attempt)
-                {
-                    groups.entry(host).or_default().push(place);
-                }
-            }
-            if groups.is_empty() {
-                return results;
-            }
-            let asked = groups.into_iter().map(|(host, places)| async move {
-                let of = places.iter().map(|&place| names[place].to_owned()).collect();
-                let answer: Result<Vec<Answer<Counts>>> =
-                    self.shared.ask(&host, ask(of), at_least).await;
-                (places, answer)
-            });
-            for (places, answer) in join_all(asked).await {
-                match answer {
-                    Ok(counts) => {
-                        for (place, counts) in places.into_iter().zip(counts) {
-                            results[place] = counts.map_err(Error::from);
-                        }
-                    }
-                    Err(error) => {
-                        places.into_iter().for_each(|place| results[place] = Err(error.clone()));
-                    }
-                }
-            }
+        self.shared.ask_counts(names, at_least, &mut results).await;
+        if results.iter().any(is_placed_elsewhere) && self.shared.look_at_placement().await {
+            self.shared.ask_counts(names, at_least, &mut results).await;
         }
         results
     }
@@ -233,23 +207,24 @@ impl<B: Backend> Node<B> {
     }
 
     /// Asks the hosts of an account, one after the other until one answers.
-    async fn ask_any<T: serde::de::DeserializeOwned>(
+    async fn ask_any<T: DeserializeOwned>(
         &self,
         name: &str,
         question: impl Fn() -> Question,
         at_least: Option<Position>,
     ) -> Result<T> {
         let at_least = self.shared.sequence_of(at_least)?;
-        let mut last = Err(Error::bare(ErrorKind::NotHosted));
-        for attempt in 0.. {
-            let Some(host) = self.shared.host(name, attempt) else { break };
-            last = self.shared.ask(&host, question(), at_least).await;
-            if is_final(&last) {
-                break;
-            }
+        let asked = self.shared.ask_hosts(name, &question, at_least).await;
+        if is_placed_elsewhere(&asked) && self.shared.look_at_placement().await {
+            return self.shared.ask_hosts(name, &question, at_least).await;
         }
-        last
+        asked
     }
+}
+
+/// Whether the nodes that were asked said that they are the wrong ones.
+fn is_placed_elsewhere<T>(result: &Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotHosted)
 }
 
 /// Whether no other node could say more.
@@ -269,8 +244,71 @@ impl<B: Backend> Shared<B> {
         hosts.get(attempt).map(|host| (*host).to_owned())
     }
 
+    /// Reads the placement again. Shards may have moved since it was last read, some second ago.
+    async fn look_at_placement(&self) -> bool {
+        let Ok((placement, _)) = Placement::load(self.backend.as_ref()).await else {
+            return false;
+        };
+        *self.placement.write() = placement;
+        true
+    }
+
+    /// Asks the hosts of every account whose result another node could still better, each of them
+    /// once for all its accounts.
+    async fn ask_counts(&self, names: &[&str], at_least: u64, results: &mut [Result<Counts>]) {
+        for attempt in 0.. {
+            let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+            for (place, name) in names.iter().enumerate() {
+                if !is_final(&results[place])
+                    && let Some(host) = self.host(name, attempt)
+                {
+                    groups.entry(host).or_default().push(place);
+                }
+            }
+            if groups.is_empty() {
+                return;
+            }
+            let asked = groups.into_iter().map(|(host, places)| async move {
+                let names = places.iter().map(|&place| names[place].to_owned()).collect();
+                let answer: Result<Vec<Answer<Counts>>> =
+                    self.ask(&host, Question::Counts { names }, at_least).await;
+                (places, answer)
+            });
+            for (places, answer) in join_all(asked).await {
+                match answer {
+                    Ok(counts) => {
+                        for (place, counts) in places.into_iter().zip(counts) {
+                            results[place] = counts.map_err(Error::from);
+                        }
+                    }
+                    Err(error) => {
+                        places.into_iter().for_each(|place| results[place] = Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the hosts of an account, one after the other until one answers.
+    async fn ask_hosts<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        question: &impl Fn() -> Question,
+        at_least: u64,
+    ) -> Result<T> {
+        let mut last = Err(Error::bare(ErrorKind::NotHosted));
+        for attempt in 0.. {
+            let Some(host) = self.host(name, attempt) else { break };
+            last = self.ask(&host, question(), at_least).await;
+            if is_final(&last) {
+                break;
+            }
+        }
+        last
+    }
+
     /// Asks a node, this one or another.
-    async fn ask<T: serde::de::DeserializeOwned>(
+    async fn ask<T: DeserializeOwned>(
         &self,
         host: &str,
         question: Question,

@@ -129,6 +129,25 @@ impl NodeDirectory {
         self.path.join(format!("scratch-{what}"))
     }
 
+    /// The scratch directories of this kind that there are.
+    pub(super) fn scratches(&self, what: &str) -> Result<Vec<PathBuf>> {
+        let start = format!("scratch-{what}");
+        let mut found = Vec::new();
+        for entry in io("list", &self.path, fs::read_dir(&self.path))? {
+            let entry = io("list", &self.path, entry)?;
+            if entry.file_name().to_string_lossy().starts_with(&start) {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens a graph that is there for a while only.
+    pub(super) fn open_scratch(&self, path: &Path, options: Options) -> Result<NodePart> {
+        let name = path.file_name().expect("a directory of this node").to_string_lossy();
+        self.open_part_with(&name, options)
+    }
+
     /// Removes a graph that is no longer part of the node, or a scratch directory.
     pub(super) fn remove(&self, path: &Path) -> Result<()> {
         match fs::remove_dir_all(path) {

@@ -3,9 +3,10 @@
 //! Whatever happens, the log decides: replayed over the model it says what every node must hold
 //! and what every caller must have been told.
 
-use super::log::{Log, Tail};
+use super::log::Log;
 use super::message::{Batch, Message, Operation};
 use super::node::{Node, NodeOptions, create_cluster};
+use super::placement::{Placement, move_shards};
 use super::routes::Decided;
 use super::{GatewayLimits, Memory, MemoryFaults};
 use crate::error::{Error, ErrorKind};
@@ -73,13 +74,10 @@ struct Reference {
 }
 
 impl Reference {
-    /// Reads the whole log, which has not been purged.
-    async fn of(memory: &Memory) -> Reference {
-        let extent = memory.extent().await.unwrap();
+    /// Reads the whole log, also what was purged.
+    fn of(memory: &Memory) -> Reference {
         let mut reference = Reference::default();
-        let mut tail = memory.tail(1).await.unwrap();
-        for _ in 1..=extent.last {
-            let entry = tail.next().await.unwrap();
+        for entry in memory.history() {
             reference.last = entry.sequence;
             if let Message::Batch(batch) = Message::decode(&entry.bytes).unwrap() {
                 reference.take(entry.sequence, entry.time_millis, batch);
@@ -226,6 +224,8 @@ struct Simulation {
     start: Instant,
     nodes: Vec<Option<Node<Memory>>>,
     answers: Vec<Answer>,
+    moves: usize,
+    snapshots: usize,
 }
 
 impl Simulation {
@@ -239,6 +239,8 @@ impl Simulation {
             start: Instant::now(),
             nodes: vec![None, None, None],
             answers: Vec::new(),
+            moves: 0,
+            snapshots: 0,
         };
         for number in 0..3 {
             simulation.start_node(number).await;
@@ -294,11 +296,41 @@ impl Simulation {
         }
     }
 
-    async fn restart(&mut self) {
+    /// A node ends and begins again, perhaps without what it had.
+    async fn restart(&mut self, loses_everything: bool) {
         let number = self.random.usize(..self.nodes.len());
         self.nodes[number].take().unwrap().stop().await;
+        if loses_everything {
+            std::fs::remove_dir_all(self.directory.path().join(format!("n{number}"))).unwrap();
+        }
         sleep(Duration::from_millis(self.random.u64(..3000))).await;
         self.start_node(number).await;
+    }
+
+    /// Some shards get another host in the place of one of theirs.
+    async fn move_some(&mut self) {
+        let (from, to) = (self.random.usize(..3), self.random.usize(..3));
+        let (placement, _) = Placement::load(&self.memory).await.unwrap();
+        let (from, to) = (format!("n{from}"), format!("n{to}"));
+        let first = self.random.u16(..4000);
+        let movable = placement.hosted_by(&from).difference(&placement.hosted_by(&to));
+        let moved = movable.intersection(&ShardSet::range(first..=first + self.random.u16(..2000)));
+        if from == to || moved.is_empty() {
+            return;
+        }
+        let wait = Duration::from_secs(60);
+        move_shards(&self.memory, &from, &to, &moved, wait).await.unwrap();
+        self.moves += 1;
+    }
+
+    /// Every node takes a snapshot, and the log is cut.
+    async fn snapshots(&mut self) {
+        for node in self.nodes.iter().flatten() {
+            match node.snapshot().await {
+                Err(error) if error.kind() != ErrorKind::Unavailable => panic!("{error}"),
+                _ => self.snapshots += 1,
+            }
+        }
     }
 
     /// Waits until nothing is under way any more, and every node has come to the end of the log.
@@ -315,7 +347,7 @@ impl Simulation {
 
     async fn check(&mut self) {
         self.settle().await;
-        let mut reference = Reference::of(&self.memory).await;
+        let mut reference = Reference::of(&self.memory);
         reference.check_answers(&self.answers);
         for node in self.nodes.iter().flatten() {
             node.shared.wait_for(reference.last).await.unwrap();
@@ -349,8 +381,12 @@ fn simulate(seed: u64) {
         simulation.memory.set_faults(seed, faults);
         for _ in 0..12 {
             simulation.change().await;
-            if simulation.random.u32(..4) == 0 {
-                simulation.restart().await;
+            match simulation.random.u32(..12) {
+                0 | 1 => simulation.restart(false).await,
+                2 => simulation.restart(true).await,
+                3 | 4 => simulation.move_some().await,
+                5..=7 => simulation.snapshots().await,
+                _ => {}
             }
         }
         simulation.check().await;

@@ -3,6 +3,7 @@
 use super::{FollowGraph, Options};
 use crate::backup::{Destination, write_composed};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::{FileKind, file_kind};
 use crate::graph::{Composition, Graph, Part};
 use crate::shards::{ShardDigest, ShardSet, VirtualShard};
 use crate::storage::{DirectoryStorage, Storage, random_bytes};
@@ -100,6 +101,15 @@ impl FollowGraph {
         write_composed(&destination, &composition)?;
         drop(turns);
         Ok(())
+    }
+
+    /// The names of the files that make up a graph in a directory that nobody has open.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn files_of(directory: &Path) -> Result<Vec<String>> {
+        let listed = DirectoryStorage::open_unlocked(directory)?.list()?;
+        let is_part =
+            |name: &String| matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));
+        Ok(listed.into_iter().map(|(name, _)| name).filter(is_part).collect())
     }
 
     /// The accounts whose removal has begun.

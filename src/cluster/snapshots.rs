@@ -1,0 +1,220 @@
+//! Snapshots: what lets a node begin without the beginning of the log, and the log be cut.
+//!
+//! A snapshot is a graph that hosts some shards, as of one entry, and the table of gateways at that
+//! entry. Which ones there are stands in one small value. Of every shard the two newest are kept;
+//! the log is purged only below the older of them.
+
+use super::gateways::Gateways;
+use super::log::Shelf;
+use super::node::{Backend, Shared};
+use super::placement::as_text;
+use crate::FollowGraph;
+use crate::error::{Error, ErrorKind, Result};
+use crate::shards::{SHARD_COUNT, ShardSet, VirtualShard};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+const KEY: &str = "snapshots";
+const GATEWAYS_FILE: &str = "gateways";
+/// How many snapshots of each shard are kept.
+const KEPT: usize = 2;
+const ATTEMPTS: usize = 20;
+
+/// One snapshot, as the value has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Snapshot {
+    /// What the names of its objects begin with.
+    pub(super) name: String,
+    pub(super) epoch: u64,
+    /// The last entry that is part of it.
+    pub(super) position: u64,
+    #[serde(with = "as_text")]
+    pub(super) shards: ShardSet,
+    files: Vec<String>,
+}
+
+/// All snapshots, the newest last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Snapshots {
+    pub(super) snapshots: Vec<Snapshot>,
+}
+
+impl Snapshots {
+    pub(super) async fn load(shelf: &impl Shelf) -> Result<(Snapshots, u64)> {
+        let Some(value) = shelf.get(KEY).await? else {
+            return Ok((Snapshots::default(), 0));
+        };
+        let snapshots = serde_json::from_slice(&value.bytes).map_err(|source| {
+            Error::corrupt(format!("the list of snapshots does not parse: {source}"))
+        })?;
+        Ok((snapshots, value.revision))
+    }
+
+    /// The newest snapshot with a shard.
+    pub(super) fn newest_of(&self, shard: VirtualShard) -> Option<&Snapshot> {
+        let with = self.snapshots.iter().filter(|snapshot| snapshot.shards.contains(shard));
+        with.max_by_key(|snapshot| snapshot.position)
+    }
+
+    /// The positions of the snapshots that are kept of a shard, newest first.
+    fn kept_of(&self, shard: VirtualShard) -> Vec<u64> {
+        let with = self.snapshots.iter().filter(|snapshot| snapshot.shards.contains(shard));
+        let mut positions: Vec<u64> = with.map(|snapshot| snapshot.position).collect();
+        positions.sort_unstable_by(|one, other| other.cmp(one));
+        positions.truncate(KEPT);
+        positions
+    }
+
+    fn all_shards() -> impl Iterator<Item = VirtualShard> {
+        (0..SHARD_COUNT).filter_map(VirtualShard::new)
+    }
+
+    /// Takes out the snapshots that no shard needs any more.
+    fn retire(&mut self) -> Vec<Snapshot> {
+        let all = self.clone();
+        let is_needed = |snapshot: &Snapshot| {
+            snapshot.shards.iter().any(|shard| all.kept_of(shard).contains(&snapshot.position))
+        };
+        let (kept, retired) = std::mem::take(&mut self.snapshots).into_iter().partition(is_needed);
+        self.snapshots = kept;
+        retired
+    }
+
+    /// The entry below which the log is needed by nobody; `None` where a shard has fewer snapshots
+    /// than are kept.
+    fn purge_below(&self) -> Option<u64> {
+        let oldest = |shard| self.kept_of(shard).get(KEPT - 1).copied();
+        let oldest: Option<Vec<u64>> = Snapshots::all_shards().map(oldest).collect();
+        oldest?.into_iter().min().map(|position| position + 1)
+    }
+
+    /// Adds a snapshot whose objects are there.
+    async fn add(shelf: &impl Shelf, snapshot: &Snapshot) -> Result<(Snapshots, Vec<Snapshot>)> {
+        for _ in 0..ATTEMPTS {
+            let (mut snapshots, revision) = Snapshots::load(shelf).await?;
+            snapshots.snapshots.retain(|other| other.epoch == snapshot.epoch);
+            snapshots.snapshots.push(snapshot.clone());
+            let retired = snapshots.retire();
+            let bytes = serde_json::to_vec_pretty(&snapshots).expect("text and lists have a form");
+            if shelf.set(KEY, bytes.into(), revision).await?.is_some() {
+                return Ok((snapshots, retired));
+            }
+        }
+        let message = "others change the list of snapshots all the time; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+}
+
+impl Snapshot {
+    fn object(&self, file: &str) -> String {
+        format!("{}/{file}", self.name)
+    }
+
+    /// Fetches the graph into a directory that is not there yet, and the table of gateways.
+    pub(super) async fn fetch(&self, shelf: &impl Shelf, directory: &Path) -> Result<Gateways> {
+        let io = |source| Error::io("make a directory", directory, &source);
+        fs::create_dir_all(directory).map_err(io)?;
+        for file in &self.files {
+            shelf.get_object(&self.object(file), &directory.join(file)).await?;
+        }
+        let table = directory.join(GATEWAYS_FILE);
+        let bytes = fs::read(&table).map_err(|source| Error::io("read", &table, &source))?;
+        fs::remove_file(&table).map_err(|source| Error::io("remove", &table, &source))?;
+        let gateways = Gateways::decode(&bytes)?;
+        if (gateways.epoch, gateways.position) != (self.epoch, self.position) {
+            let error = Error::corrupt(format!("snapshot {} is of another moment", self.name));
+            return Err(error.expected(self.position, gateways.position));
+        }
+        Ok(gateways)
+    }
+}
+
+/// Takes a snapshot of the shards that this node is the first to answer for, and purges what of the
+/// log nobody needs any more. `None` where there are no such shards, or nothing came since the last.
+pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> {
+    let name = &shared.options.name;
+    let own: ShardSet = {
+        let placement = shared.placement.read();
+        let is_first =
+            |shard: &VirtualShard| placement.hosts_of(*shard).first() == Some(&name.as_str());
+        shared.answers_for().iter().filter(is_first).collect()
+    };
+    if own.is_empty() {
+        return Ok(None);
+    }
+    let scratch = shared.directory.scratch("snapshot");
+    shared.directory.remove(&scratch)?;
+    let gateways = shared.compose(&scratch, &own).await?;
+    let snapshot = Snapshot {
+        name: format!("{name}-{}", gateways.position),
+        epoch: shared.epoch,
+        position: gateways.position,
+        shards: own,
+        files: vec![GATEWAYS_FILE.to_owned()],
+    };
+    let is_known =
+        |snapshots: &Snapshots| snapshots.snapshots.iter().any(|other| other.name == snapshot.name);
+    if is_known(&Snapshots::load(shared.backend.as_ref()).await?.0) {
+        shared.directory.remove(&scratch)?;
+        return Ok(None);
+    }
+    let table = scratch.join(GATEWAYS_FILE);
+    fs::write(&table, gateways.encode()).map_err(|source| Error::io("write", &table, &source))?;
+    let snapshot = upload(shared, snapshot, &scratch).await?;
+    let (snapshots, retired) = Snapshots::add(shared.backend.as_ref(), &snapshot).await?;
+    shared.directory.remove(&scratch)?;
+    for old in retired {
+        for file in &old.files {
+            shared.backend.delete_object(&old.object(file)).await?;
+        }
+    }
+    if let Some(sequence) = snapshots.purge_below() {
+        shared.backend.purge_below(sequence).await?;
+    }
+    Ok(Some(snapshot.position))
+}
+
+/// Keeps every file of a composed graph as an object.
+async fn upload<B: Backend>(
+    shared: &Shared<B>,
+    mut snapshot: Snapshot,
+    directory: &Path,
+) -> Result<Snapshot> {
+    // The lock file is made again where the graph is opened.
+    let listed = FollowGraph::files_of(directory)?;
+    snapshot.files.extend(listed);
+    for file in &snapshot.files {
+        let object = snapshot.object(file);
+        // An earlier attempt at this position may have left one.
+        shared.backend.delete_object(&object).await?;
+        shared.backend.put_object(&object, &directory.join(file)).await?;
+    }
+    Ok(snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(position: u64, shards: ShardSet) -> Snapshot {
+        Snapshot { name: format!("n-{position}"), epoch: 1, position, shards, files: Vec::new() }
+    }
+
+    #[test]
+    fn the_log_is_cut_below_the_older_of_two_snapshots_of_every_shard() {
+        let (low, high) = (ShardSet::range(0..=2000), ShardSet::range(2001..=4095));
+        let mut all = Snapshots::default();
+        for (position, shards) in [(10, &low), (20, &high), (30, &low)] {
+            all.snapshots.push(snapshot(position, shards.clone()));
+            assert_eq!(all.purge_below(), None);
+        }
+        all.snapshots.push(snapshot(40, high.clone()));
+        assert_eq!(all.purge_below(), Some(11));
+        assert!(all.retire().is_empty());
+        all.snapshots.push(snapshot(50, low.clone()));
+        assert_eq!(all.retire(), [snapshot(10, low)]);
+        assert_eq!(all.purge_below(), Some(21));
+        assert_eq!(all.newest_of(VirtualShard::new(4000).unwrap()).unwrap().position, 40);
+    }
+}
