@@ -12,7 +12,7 @@ use super::machine::Machine;
 use super::node::{Backend, Shared};
 use super::placement::Placement;
 use super::snapshots::{self, Snapshots};
-use super::state::NodePart;
+use super::state::{NodeDirectory, NodePart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::{FollowGraph, Options};
@@ -158,7 +158,7 @@ impl<B: Backend> Shared<B> {
 
     fn fresh_scratch(&self, what: &str) -> Result<PathBuf> {
         let path = self.directory.scratch(what);
-        self.directory.remove(&path)?;
+        NodeDirectory::remove(&path)?;
         Ok(path)
     }
 
@@ -176,7 +176,7 @@ impl<B: Backend> Shared<B> {
         });
         composed.await.map_err(|_| Error::new(ErrorKind::Closed, "the node stopped"))??;
         for entry in self.directory.scratches("source-")? {
-            self.directory.remove(&entry)?;
+            NodeDirectory::remove(&entry)?;
         }
         Ok(Built { part: self.directory.open_part(&name)?, gateways })
     }

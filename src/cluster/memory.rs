@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long an id is remembered.
-const DEDUPLICATION: Duration = Duration::from_secs(120);
+const DEDUPLICATION: Duration = Duration::from_mins(2);
 /// How long an answer of a peer is waited for.
 const ASK: Duration = Duration::from_secs(2);
 /// When the log begins, in Unix milliseconds.

@@ -256,13 +256,11 @@ impl<B> Shared<B> {
     pub(super) async fn wait_for(&self, sequence: u64) -> Result<()> {
         let mut applied = self.applied.subscribe();
         let waited = applied.wait_for(|applied| *applied >= sequence);
-        match timeout(self.options.wait, waited).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => {
-                let error = Error::new(ErrorKind::Behind, format!("node {}", self.options.name));
-                Err(error.expected(sequence, *self.applied.borrow()))
-            }
+        if let Ok(Ok(_)) = timeout(self.options.wait, waited).await {
+            return Ok(());
         }
+        let error = Error::new(ErrorKind::Behind, format!("node {}", self.options.name));
+        Err(error.expected(sequence, *self.applied.borrow()))
     }
 
     /// The shards that the node answers for now.

@@ -282,7 +282,9 @@ impl<B: Backend> Shared<B> {
                         }
                     }
                     Err(error) => {
-                        places.into_iter().for_each(|place| results[place] = Err(error.clone()));
+                        for place in places {
+                            results[place] = Err(error.clone());
+                        }
                     }
                 }
             }

@@ -8,6 +8,7 @@ use super::gateways::Gateways;
 use super::log::Shelf;
 use super::node::{Backend, Shared};
 use super::placement::as_text;
+use super::state::NodeDirectory;
 use crate::FollowGraph;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::{SHARD_COUNT, ShardSet, VirtualShard};
@@ -144,7 +145,7 @@ pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> 
         return Ok(None);
     }
     let scratch = shared.directory.scratch("snapshot");
-    shared.directory.remove(&scratch)?;
+    NodeDirectory::remove(&scratch)?;
     let gateways = shared.compose(&scratch, &own).await?;
     let snapshot = Snapshot {
         name: format!("{name}-{}", gateways.position),
@@ -156,14 +157,14 @@ pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> 
     let is_known =
         |snapshots: &Snapshots| snapshots.snapshots.iter().any(|other| other.name == snapshot.name);
     if is_known(&Snapshots::load(shared.backend.as_ref()).await?.0) {
-        shared.directory.remove(&scratch)?;
+        NodeDirectory::remove(&scratch)?;
         return Ok(None);
     }
     let table = scratch.join(GATEWAYS_FILE);
     fs::write(&table, gateways.encode()).map_err(|source| Error::io("write", &table, &source))?;
     let snapshot = upload(shared, snapshot, &scratch).await?;
     let (snapshots, retired) = Snapshots::add(shared.backend.as_ref(), &snapshot).await?;
-    shared.directory.remove(&scratch)?;
+    NodeDirectory::remove(&scratch)?;
     for old in retired {
         for file in &old.files {
             shared.backend.delete_object(&old.object(file)).await?;

@@ -149,7 +149,7 @@ impl NodeDirectory {
     }
 
     /// Removes a graph that is no longer part of the node, or a scratch directory.
-    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+    pub(super) fn remove(path: &Path) -> Result<()> {
         match fs::remove_dir_all(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", path, &error))
@@ -160,7 +160,7 @@ impl NodeDirectory {
 
     /// Removes the graph of this name.
     pub(super) fn remove_part(&self, name: &str) -> Result<()> {
-        self.remove(&self.path.join(name))
+        NodeDirectory::remove(&self.path.join(name))
     }
 
     fn remove_all_but(&self, parts: &[String]) -> Result<()> {
@@ -169,7 +169,7 @@ impl NodeDirectory {
             let name = entry.file_name().to_string_lossy().into_owned();
             let is_ours = name.starts_with(PART_PREFIX) || name.starts_with("scratch-");
             if is_ours && !parts.contains(&name) {
-                self.remove(&entry.path())?;
+                NodeDirectory::remove(&entry.path())?;
             }
         }
         Ok(())

@@ -61,6 +61,9 @@ fn kind_of(refusal: Refusal) -> ErrorKind {
     }
 }
 
+/// A change of the log, and what became of it.
+type Decision = (Operation<'static>, Result<Outcome, ErrorKind>);
+
 /// The log, replayed over the model by rules of its own.
 #[derive(Default)]
 struct Reference {
@@ -69,7 +72,7 @@ struct Reference {
     seen: HashSet<(u64, u64)>,
     floors: HashMap<u64, u64>,
     /// By entry: the changes, and what became of each.
-    decided: BTreeMap<u64, Vec<(Operation<'static>, Result<Outcome, ErrorKind>)>>,
+    decided: BTreeMap<u64, Vec<Decision>>,
     last: u64,
 }
 
@@ -133,7 +136,7 @@ impl Reference {
             let decided = self.decided.get_mut(sequence).unwrap_or_else(|| {
                 panic!("{operation:?} was confirmed at {sequence}, where nothing was decided")
             });
-            let fits = |(other, outcome): &(Operation<'static>, Result<Outcome, ErrorKind>)| {
+            let fits = |(other, outcome): &Decision| {
                 other == operation
                     && match (told, outcome) {
                         (Ok(None), outcome) => outcome.is_ok(),
@@ -270,12 +273,12 @@ impl Simulation {
                 Ok((outcome, sequence)) => self.answers.push((operation, sequence, Ok(outcome))),
                 Err(error) if is_unsure(&error) => {}
                 // An error of the change itself comes without the entry that decided it.
-                Err(error) => self.check_refusal(&operation, error.kind()),
+                Err(error) => Simulation::check_refusal(&operation, error.kind()),
             }
         }
     }
 
-    fn check_refusal(&self, operation: &Operation<'_>, kind: ErrorKind) {
+    fn check_refusal(operation: &Operation<'_>, kind: ErrorKind) {
         let known = [ErrorKind::UnknownAccount, ErrorKind::BeingRemoved, ErrorKind::SelfFollow];
         assert!(known.contains(&kind), "{operation:?} was refused with {kind:?}");
     }
@@ -318,7 +321,7 @@ impl Simulation {
         if from == to || moved.is_empty() {
             return;
         }
-        let wait = Duration::from_secs(60);
+        let wait = Duration::from_mins(1);
         move_shards(&self.memory, &from, &to, &moved, wait).await.unwrap();
         self.moves += 1;
     }
@@ -357,7 +360,7 @@ impl Simulation {
             assert_eq!(differences, 0, "no node differs from another");
         }
         check_digests(&self.nodes);
-        for node in self.nodes.iter_mut() {
+        for node in &mut self.nodes {
             node.take().unwrap().stop().await;
         }
     }

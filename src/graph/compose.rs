@@ -11,6 +11,7 @@ use crate::format::Identity;
 use crate::image::{ImageHeader, ImagePlan, ImageWriter, Position};
 use crate::shards::{ShardSet, Shards, VirtualShard};
 use crate::storage::OutputFile;
+use crate::types::Counts;
 use roaring::RoaringBitmap;
 
 /// A sharded graph to take lists from.
@@ -107,7 +108,7 @@ impl<'a> Composition<'a> {
                 continue;
             };
             let (name, being_removed) = (first.name(id)?, record.is_being_removed());
-            let mut counts = Default::default();
+            let mut counts = Counts::default();
             if let Some(host) = self.host(name) {
                 if host.name(id)? != name {
                     let message = "the parts of a graph give the same id to different names";

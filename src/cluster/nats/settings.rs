@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 /// Within this time a second append with one id appends nothing.
-pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 const EPOCH_KEY: &str = "followgraph.epoch";
 const FORMAT_KEY: &str = "followgraph.format";
@@ -145,7 +145,8 @@ mod tests {
         let more = Config { num_replicas: 5, max_bytes: i64::MAX, ..wanted.clone() };
         compare(&wanted, &more).unwrap();
 
-        let spoil: [(&str, fn(&mut Config)); 9] = [
+        type Spoil = (&'static str, fn(&mut Config));
+        let spoil: [Spoil; 9] = [
             ("discard", |config| config.discard = DiscardPolicy::Old),
             ("storage", |config| config.storage = StorageType::Memory),
             ("max_age", |config| config.max_age = Duration::from_secs(1)),
