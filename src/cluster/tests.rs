@@ -233,8 +233,12 @@ struct Simulation {
 
 impl Simulation {
     async fn new(seed: u64) -> Simulation {
+        Simulation::placed(seed, &placement()).await
+    }
+
+    async fn placed(seed: u64, placement: &[(&str, ShardSet)]) -> Simulation {
         let memory = Memory::new(seed);
-        create_cluster(&memory, &placement()).await.unwrap();
+        create_cluster(&memory, placement).await.unwrap();
         let mut simulation = Simulation {
             random: fastrand::Rng::with_seed(seed),
             memory,
@@ -421,6 +425,9 @@ fn a_thousand_seeds() {
 fn a_caller_sees_what_it_wrote_through_another_node() {
     runtime().block_on(async {
         let mut simulation = Simulation::new(1).await;
+        // So that one node is often behind another.
+        let faults = MemoryFaults { delay_millis: 40, ..MemoryFaults::default() };
+        simulation.memory.set_faults(1, faults);
         let nodes: Vec<&Node<Memory>> = simulation.nodes.iter().flatten().collect();
         for number in 0..50 {
             let (fan, star) = (format!("fan-{number}"), "star");
@@ -460,5 +467,113 @@ fn an_account_goes_with_all_its_follows() {
             assert_eq!(counts.unwrap(), Counts::default());
         }
         simulation.check().await;
+    });
+}
+
+#[test]
+fn changes_of_a_pair_happen_in_the_order_they_were_offered() {
+    runtime().block_on(async {
+        let mut simulation = Simulation::new(3).await;
+        let faults = MemoryFaults { lost_append: 2, delay_millis: 30, ..MemoryFaults::default() };
+        simulation.memory.set_faults(3, faults);
+        let gateway = &simulation.nodes[0].as_ref().unwrap().shared.gateway;
+        let names = [name(0), name(1)];
+        for name in &names {
+            gateway.submit(Operation::AddAccount { name: name.clone().into() }).await.unwrap();
+        }
+        let offered = (0..60).map(|number| {
+            let [follower, followed] = names.clone().map(Cow::Owned);
+            gateway.submit(match number % 2 {
+                0 => Operation::Follow { follower, followed, at: None, create: false },
+                _ => Operation::Unfollow { follower, followed },
+            })
+        });
+        let mut last = 0;
+        for settled in futures_util::future::join_all(offered).await {
+            let (outcome, sequence) = settled.unwrap();
+            assert!(outcome.is_none_or(|outcome| outcome == Outcome::Applied));
+            assert!(sequence >= last, "{sequence} comes behind {last}");
+            last = sequence;
+        }
+        simulation.check().await;
+    });
+}
+
+#[test]
+fn a_batch_that_was_given_up_and_arrives_late_is_dead() {
+    runtime().block_on(async {
+        let memory = Memory::new(4);
+        let limits = GatewayLimits { retry: Duration::from_secs(2), ..GatewayLimits::default() };
+        create_cluster(&memory, &[("n0", ShardSet::all())]).await.unwrap();
+        let directory = directory();
+        let mut options = options("n0", directory.path(), Instant::now());
+        options.gateway = limits;
+        let node = Node::start(Arc::new(memory.clone()), options).await.unwrap();
+        let follow = || Operation::Follow {
+            follower: name(0).into(),
+            followed: name(1).into(),
+            at: None,
+            create: true,
+        };
+        memory.set_faults(4, MemoryFaults { lost_append: 1, ..MemoryFaults::default() });
+        let unsure = node.shared.gateway.submit(follow()).await.unwrap_err();
+        assert_eq!(unsure.kind(), ErrorKind::OutcomeUnknown);
+        memory.set_faults(4, MemoryFaults::default());
+        node.follow(&name(0), &name(1), true).await.unwrap();
+        node.unfollow(&name(0), &name(1)).await.unwrap();
+
+        let gateway = node.shared.gateway.id;
+        let late = Batch { gateway, counter: 1, floor: 1, operations: vec![follow()] };
+        let sequence = memory.append_raw(Message::Batch(late).encode());
+        let counts = node.batch_counts(&[&name(0)], Some(node.shared.at(sequence))).await;
+        assert_eq!(*counts[0].as_ref().unwrap(), Counts::default());
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_node_whose_lists_differ_stops_answering_and_is_built_anew() {
+    runtime().block_on(async {
+        // Of three replicas two are a majority.
+        let everything = ["n0", "n1", "n2"].map(|node| (node, ShardSet::all()));
+        let mut simulation = Simulation::placed(5, &everything).await;
+        let follower = name(0);
+        let position = {
+            let node = simulation.nodes[0].as_ref().unwrap();
+            node.follow(&follower, &name(1), true).await.unwrap();
+            node.follow(&follower, &name(2), true).await.unwrap().position
+        };
+        let shard = VirtualShard::of(&follower);
+        let hosts: Vec<&Node<Memory>> = simulation.nodes.iter().flatten().collect();
+        for node in &hosts {
+            node.wait_for(position).await.unwrap();
+        }
+        let wrong = hosts[0];
+        let graph = wrong.shared.view.read().parts[0].graph.clone();
+        graph.unfollow(&follower, &name(1)).unwrap();
+        let sum = |node: &Node<Memory>| {
+            let figure = &node.shared.figures.rebuilds;
+            figure.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while sum(wrong) == 0 {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            // Each answer is right, or there is none.
+            let counts = simulation.nodes[2].as_ref().unwrap();
+            let counts = counts.batch_counts(&[&follower], Some(position)).await;
+            if wrong.shared.view.read().stopped.contains(shard) {
+                assert_eq!(counts[0].as_ref().unwrap().following, 2);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        drop(graph);
+        sleep(Duration::from_secs(10)).await;
+        for node in &hosts {
+            assert!(node.answers_for().contains(shard));
+            assert_eq!(node.shared.counts(&[&follower])[0].as_ref().unwrap().following, 2);
+        }
+        for node in &mut simulation.nodes {
+            node.take().unwrap().stop().await;
+        }
     });
 }

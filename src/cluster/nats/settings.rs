@@ -136,6 +136,9 @@ pub(super) fn compare(wanted: &Config, got: &Config) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// What is set otherwise, and how.
+    type Spoil = (&'static str, fn(&mut Config));
+
     #[test]
     fn what_differs_is_named() {
         let options = NatsOptions::new(["nats://h:1"], "a");
@@ -145,7 +148,6 @@ mod tests {
         let more = Config { num_replicas: 5, max_bytes: i64::MAX, ..wanted.clone() };
         compare(&wanted, &more).unwrap();
 
-        type Spoil = (&'static str, fn(&mut Config));
         let spoil: [Spoil; 9] = [
             ("discard", |config| config.discard = DiscardPolicy::Old),
             ("storage", |config| config.storage = StorageType::Memory),
