@@ -5,7 +5,7 @@ use crate::error::Result;
 use async_nats::jetstream::consumer::push::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::message::Message;
-use async_nats::{StatusCode, Subject, Subscriber};
+use async_nats::{HeaderValue, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl Reader {
     /// A heartbeat says what was sent, so that also the loss of the last message is noticed, and may
     /// ask for an answer.
     fn heartbeat(&mut self, message: &async_nats::Message) -> Result<()> {
-        let header = |name: &str| message.headers.as_ref()?.get(name).map(|value| value.as_str());
+        let header = |name: &str| message.headers.as_ref()?.get(name).map(HeaderValue::as_str);
         if let Some(sent) = header(SENT_HEADER).and_then(|sent| sent.parse::<u64>().ok())
             && sent > self.received_count
         {

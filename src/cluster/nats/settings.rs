@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 /// Within this time a second append with one id appends nothing.
-pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 const EPOCH_KEY: &str = "followgraph.epoch";
 const FORMAT_KEY: &str = "followgraph.format";
