@@ -87,8 +87,9 @@ impl LogServers {
                 "server_name: {name}\nlisten: 127.0.0.1:{client_port}\n\
                  http: 127.0.0.1:{monitor_port}\n\
                  lame_duck_grace_period: \"1s\"\nlame_duck_duration: \"30s\"\n\
-                 jetstream {{ store_dir: {store:?}, max_mem: 64MB, max_file: 4GB, \
-                 sync_interval: always }}\n{more}\n"
+                 jetstream {{ store_dir: \"{}\", max_mem: 64MB, max_file: 4GB, \
+                 sync_interval: always }}\n{more}\n",
+                store.display()
             );
             if count > 1 {
                 let (listen, routes) = (port(index * 3 + 2), routes.join(", "));

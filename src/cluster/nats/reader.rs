@@ -6,7 +6,7 @@ use async_nats::HeaderValue;
 use async_nats::jetstream::consumer::push::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::message::Message;
-use async_nats::{StatusCode, Subject, Subscriber};
+use async_nats::{HeaderValue, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use std::sync::Arc;

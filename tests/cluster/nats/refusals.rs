@@ -58,7 +58,7 @@ fn a_cluster_that_was_not_made_or_made_otherwise_is_refused() {
         Nats::connect(options.clone()).await.unwrap();
 
         let values = raw.get_stream("KV_test-values").await.unwrap().cached_info().config.clone();
-        let spoilt = Config { max_age: Duration::from_secs(600), ..values.clone() };
+        let spoilt = Config { max_age: Duration::from_mins(10), ..values.clone() };
         raw.update_stream(&spoilt).await.unwrap();
         let words = ["KV_test-values", "max_age"];
         check(Nats::connect(options.clone()).await, ErrorKind::Incompatible, &words);
@@ -172,9 +172,11 @@ fn what_asks_nothing_is_no_request() {
     run(async {
         let nats = create(&alone(&servers)).await;
         let mut inbox = nats.listen("node").await.unwrap();
-        let client = raw(&servers).await.client();
+        let raw = raw(&servers).await;
+        let client = raw.client();
         client.publish("test.node.node", Bytes::from_static(b"no question")).await.unwrap();
-        client.flush().await.unwrap();
+        // The server answers in order, so it has passed on what came before.
+        raw.query_account().await.unwrap();
         let question = nats.ask("node", Bytes::from_static(b"question"));
         let answer = async {
             let (request, reply) = inbox.next().await.unwrap();
