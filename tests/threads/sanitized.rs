@@ -1,5 +1,5 @@
-//! Tests with real files, mappings and threads, in a binary of few crates: `scripts/sanitize` builds
-//! it with a sanitizer in every one of them.
+//! Tests with real files, mappings and threads, in a binary of few crates: `scripts/sanitize`
+//! builds it with a sanitizer in every one of them.
 #![cfg(not(shuttle))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, reason = "what the tests share is used by others too")]
