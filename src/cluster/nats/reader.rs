@@ -2,7 +2,6 @@
 
 use super::Shared;
 use crate::error::Result;
-use async_nats::HeaderValue;
 use async_nats::jetstream::consumer::push::Config;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::message::Message;
