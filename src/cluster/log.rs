@@ -54,10 +54,12 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     ///
     /// `Unavailable`: it is not known whether it arrived; to try again under the same id is safe.
-    /// `DiskFull`: the log takes no more, and it did not arrive. `Incompatible`.
+    /// `DiskFull`: the log takes no more, and it did not arrive. `InvalidArgument`: larger than the
+    /// log takes, or an id that is not 1 or more visible characters of ASCII. `Incompatible`.
     fn append(&self, id: &str, bytes: Bytes) -> impl Future<Output = Result<Ack>> + Send;
 
-    /// Reads from an entry on, and waits for more at the end.
+    /// Reads from an entry on, and waits for more at the end. It begins at most one behind the last
+    /// entry.
     ///
     /// # Errors
     ///
@@ -104,7 +106,8 @@ pub struct Value {
 
 /// A replicated place for small values, with compare-and-set, and for large objects.
 pub trait Shelf: Send + Sync + 'static {
-    /// The value of a key, `None` where there is none.
+    /// The value of a key, `None` where there is none. A key has parts of letters, digits and any
+    /// of `-_=/`, with dots between them.
     ///
     /// # Errors
     ///
@@ -116,7 +119,7 @@ pub trait Shelf: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `Unavailable`: it is not known whether it was written.
+    /// `Unavailable`: it is not known whether it was written. `DiskFull`.
     fn set(
         &self,
         key: &str,

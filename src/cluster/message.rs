@@ -47,8 +47,9 @@ pub(super) struct Batch<'a> {
     pub(super) operations: Vec<Operation<'a>>,
 }
 
-/// One change, as the log has it. What it does depends only on which accounts there are, which every
-/// node knows; on the history of its two accounts, which either of their nodes knows; and on this.
+/// One change, as the log has it. What it does depends only on which accounts there are, which
+/// every node knows; on the history of its two accounts, which either of their nodes knows; and on
+/// this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Operation<'a> {
     /// An account begins to exist.

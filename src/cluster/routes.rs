@@ -59,8 +59,8 @@ impl<B: Backend> Node<B> {
     }
 
     /// An account goes, with all its follows. This returns when that has begun: from then on it
-    /// takes no follow. The nodes that host it finish it; [`wait_until_gone`](Node::wait_until_gone)
-    /// waits for that.
+    /// takes no follow. The nodes that host it finish it;
+    /// [`wait_until_gone`](Node::wait_until_gone) waits for that.
     ///
     /// # Errors
     ///

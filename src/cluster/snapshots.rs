@@ -132,7 +132,8 @@ impl Snapshot {
 }
 
 /// Takes a snapshot of the shards that this node is the first to answer for, and purges what of the
-/// log nobody needs any more. `None` where there are no such shards, or nothing came since the last.
+/// log nobody needs any more. `None` where there are no such shards, or nothing came since the
+/// last.
 pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> {
     let name = &shared.options.name;
     let own: ShardSet = {

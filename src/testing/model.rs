@@ -119,8 +119,7 @@ impl Model {
     /// which becomes less by them; otherwise it begins to go, and stays until
     /// [`finish_removals`](Model::finish_removals). False when it had begun before.
     ///
-    /// How many follows go with a foreign account is not known, so it counts two for each id ever
-    /// given.
+    /// How many go with a foreign account is not known: it counts two for each id ever given.
     ///
     /// ```
     /// use followgraph::testing::{Model, Refusal};
@@ -153,26 +152,21 @@ impl Model {
         Ok(true)
     }
 
-    /// An account begins to go, and stays until it is [removed](Model::remove_account): false
-    /// when it had begun before.
+    /// An account begins to go, and stays until it is removed: false when it had begun before.
     pub fn begin_removal(&mut self, name: &str) -> Result<bool, Refusal> {
-        let id = self.account_id(name)?;
-        let account = self.accounts.entry(id).or_default();
+        let account = self.accounts.entry(self.account_id(name)?).or_default();
         Ok(!std::mem::replace(&mut account.is_leaving, true))
     }
 
     /// Removes every account that has begun to go.
     pub fn finish_removals(&mut self) {
-        for name in self.leaving() {
-            // What leaves is there, so this refuses nothing.
-            let _ = self.remove_account(&name);
-        }
+        self.leaving().iter().for_each(|name| drop(self.remove_account(name)));
     }
 
     /// The accounts that have begun to go.
     pub fn leaving(&self) -> Vec<String> {
-        let leaving = self.accounts.values().filter(|account| account.is_leaving);
-        leaving.map(|account| account.name.clone()).collect()
+        let leaving = self.accounts.values().filter(|one| one.is_leaving);
+        leaving.map(|one| one.name.clone()).collect()
     }
 
     /// The id of a name.

@@ -227,7 +227,7 @@ fn locks_come_from_one_place() {
 
 #[test]
 fn json_exists_in_the_skins_alone() {
-    check_only_in("serde_json", &["src/wire", "src/server", "src/cli", "src/cluster/nats"]);
+    check_only_in("serde_json", &["src/wire", "src/server", "src/cli", "src/cluster"]);
 }
 
 #[test]

@@ -272,8 +272,8 @@ impl Nats {
     /// # Errors
     ///
     /// `InvalidArgument` for the options and credentials. `Unavailable`: try again. `DiskFull`: the
-    /// servers have no room for a log of that size. `Incompatible`: a server is too old, or there is
-    /// a stream of that name with other settings or another epoch.
+    /// servers have no room for a log of that size. `Incompatible`: a server is too old, or there
+    /// is a stream of that name with other settings or another epoch.
     pub async fn create(options: NatsOptions, epoch: u64) -> Result<Nats> {
         let client = connect(&options).await?;
         let jetstream = jetstream(&client);

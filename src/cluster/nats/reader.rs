@@ -107,8 +107,8 @@ impl Reader {
         }
     }
 
-    /// A heartbeat says what was sent, so that also the loss of the last message is noticed, and may
-    /// ask for an answer.
+    /// A heartbeat says what was sent, so that also the loss of the last message is noticed, and
+    /// may ask for an answer.
     fn heartbeat(&mut self, message: &async_nats::Message) -> Result<()> {
         let header = |name: &str| message.headers.as_ref()?.get(name).map(HeaderValue::as_str);
         if let Some(sent) = header(SENT_HEADER).and_then(|sent| sent.parse::<u64>().ok())

@@ -77,7 +77,8 @@ async fn read(nats: &Nats, mut last: impl FnMut() -> Option<u64>) -> (Vec<(u64, 
     }
 }
 
-/// Writes and reads while something happens to the servers. The longest time without a confirmation.
+/// Writes and reads while something happens to the servers: the longest time without a
+/// confirmation.
 async fn beside(nats: &Nats, happens: impl FnOnce()) -> Duration {
     let stop = Arc::new(AtomicBool::new(false));
     let writer = write(nats, &stop);
