@@ -148,8 +148,7 @@ impl Model {
             *room -= follow_count;
             return self.remove_account(name).map(|()| true);
         }
-        self.accounts.entry(id).and_modify(|account| account.is_leaving = true);
-        Ok(true)
+        self.begin_removal(name)
     }
 
     /// An account begins to go, and stays until it is removed: false when it had begun before.
@@ -160,7 +159,10 @@ impl Model {
 
     /// Removes every account that has begun to go.
     pub fn finish_removals(&mut self) {
-        self.leaving().iter().for_each(|name| drop(self.remove_account(name)));
+        for name in self.leaving() {
+            // What leaves is there, so this refuses nothing.
+            let _ = self.remove_account(&name);
+        }
     }
 
     /// The accounts that have begun to go.
@@ -269,9 +271,8 @@ impl Model {
     /// Those of `following` who follow back, in its order and with its times.
     pub fn mutuals(&self, name: &str) -> Result<Vec<(String, u32)>, Refusal> {
         let account = self.local(name)?;
-        let mutuals = account.mutuals();
         let mut following = account.following.clone();
-        following.retain(|id, _| mutuals.contains(id));
+        following.retain(|id, _| account.followers.contains_key(id));
         Ok(self.newest_first(&following))
     }
 
@@ -296,13 +297,12 @@ impl Model {
     /// Every follow known here: follower, followed, time; sorted.
     pub fn edges(&self) -> Vec<(String, String, u32)> {
         let mut edges = BTreeSet::new();
-        for account in self.accounts.values() {
-            for (other, (at, _)) in &account.following {
-                edges.insert((account.name.clone(), self.accounts[other].name.clone(), *at));
-            }
-            for (other, (at, _)) in &account.followers {
-                edges.insert((self.accounts[other].name.clone(), account.name.clone(), *at));
-            }
+        let name = |id: &u32| self.accounts[id].name.clone();
+        for (id, account) in &self.accounts {
+            let following = account.following.iter();
+            edges.extend(following.map(|(other, (at, _))| (name(id), name(other), *at)));
+            let followers = account.followers.iter();
+            edges.extend(followers.map(|(other, (at, _))| (name(other), name(id), *at)));
         }
         edges.into_iter().collect()
     }

@@ -4,5 +4,6 @@
 
 mod contract;
 mod memory;
+mod moves;
 mod nats;
 mod servers;
