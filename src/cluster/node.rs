@@ -7,7 +7,7 @@ use super::message::Message;
 use super::placement::Placement;
 use super::state::{NodeDirectory, NodePart};
 use super::{builder, peers, removals, snapshots};
-use crate::engine::{Clock, shared_system_clock};
+use crate::engine::{Clock, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::{List, ListKind, Page};
 use crate::locks::{Mutex, RwLock};
@@ -57,7 +57,7 @@ impl NodeOptions {
             directory: directory.into(),
             gateway: GatewayLimits::default(),
             digest_seconds: 10,
-            clock: shared_system_clock(),
+            clock: Options::new().shared_clock(),
             wait: Duration::from_secs(2),
             segment_bytes: 64 << 20,
             snapshot_seconds: Some(3600),

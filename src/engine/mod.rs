@@ -32,8 +32,6 @@ pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
 pub use feed::Changes;
 pub use mutation::Mutation;
-#[cfg(feature = "cluster")]
-pub(crate) use options::shared_system_clock;
 pub use options::{Clock, Durability, Options};
 pub use repair::{Fate, Repair, RepairEvent};
 pub use salvage::salvage;

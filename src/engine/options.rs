@@ -93,6 +93,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The clock of these options.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn shared_clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// Every commit durable, no limits, accounts must exist to be followed.
     pub fn new() -> Options {
         Options {
@@ -343,12 +349,6 @@ impl Options {
         self.segment_bytes = self.segment_bytes.next_multiple_of(4096);
         Ok(self)
     }
-}
-
-/// The clock of the machine.
-#[cfg(feature = "cluster")]
-pub(crate) fn shared_system_clock() -> Clock {
-    Arc::new(system_clock)
 }
 
 fn system_clock() -> u32 {
