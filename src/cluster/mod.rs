@@ -18,6 +18,8 @@ mod removals;
 mod routes;
 mod state;
 mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

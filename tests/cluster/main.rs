@@ -5,4 +5,5 @@
 mod contract;
 mod memory;
 mod nats;
+mod nodes;
 mod servers;
