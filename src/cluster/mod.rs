@@ -20,6 +20,8 @@ mod routes;
 mod snapshots;
 mod state;
 mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

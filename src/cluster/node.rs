@@ -11,7 +11,7 @@ use crate::engine::{Clock, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::list::{List, ListKind, Page};
 use crate::locks::{Mutex, RwLock};
-use crate::shards::{ShardSet, VirtualShard};
+use crate::shards::{ShardDigest, ShardSet, VirtualShard};
 use crate::storage::random_bytes;
 use crate::types::{Counts, Relation};
 use std::path::PathBuf;
@@ -171,6 +171,15 @@ impl<B: Backend> Node<B> {
     /// The shards that the node answers for now.
     pub fn answers_for(&self) -> ShardSet {
         self.shared.answers_for()
+    }
+
+    /// The digests of the shards that the node answers for, each as of some moment of this call.
+    /// Nodes that are at the same position have the same digests of a shard.
+    pub fn digests(&self) -> Vec<(VirtualShard, ShardDigest)> {
+        let answers_for = self.shared.answers_for();
+        let parts = self.shared.view.read().parts.clone();
+        let digests = parts.iter().flat_map(|part| part.graph.shard_digests());
+        digests.filter(|(shard, _)| answers_for.contains(*shard)).collect()
     }
 
     /// Waits until the node has come as far as a position.

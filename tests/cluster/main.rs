@@ -6,4 +6,5 @@ mod contract;
 mod memory;
 mod moves;
 mod nats;
+mod nodes;
 mod servers;
