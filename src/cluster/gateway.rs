@@ -52,8 +52,11 @@ impl Default for GatewayLimits {
 const BATCH_BYTES_MAX: usize = 512 * 1024;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long one attempt is waited for.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// How long the first attempt is waited for, and the longest one. A leader that hands over may lose
+/// what is on its way to it, and to send it again is safe; but a slow log must not get twice as much
+/// to do for it, so each attempt has more time than the one before.
+const ATTEMPT_MIN: Duration = Duration::from_millis(500);
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 /// What became of a change, where this node knows, and the entry of the log that decided it.
 pub(super) type Settled = Result<(Option<Outcome>, u64)>;
@@ -298,9 +301,9 @@ impl<L: Log> Attempts<L> {
     /// waited for normally comes before that: then nobody hears of this error.
     async fn run(self) -> Error {
         let deadline = Instant::now() + self.retry;
-        let (mut pause, mut was_sent) = (PAUSE_MIN, false);
+        let (mut pause, mut patience, mut was_sent) = (PAUSE_MIN, ATTEMPT_MIN, false);
         loop {
-            let attempt = timeout(ATTEMPT, self.log.append(&self.id, self.bytes.clone())).await;
+            let attempt = timeout(patience, self.log.append(&self.id, self.bytes.clone())).await;
             match attempt {
                 Ok(Ok(ack)) => {
                     sleep(deadline.saturating_duration_since(Instant::now())).await;
@@ -319,6 +322,7 @@ impl<L: Log> Attempts<L> {
             self.figures.retries.fetch_add(1, Ordering::Relaxed);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
+            patience = (patience * 2).min(ATTEMPT_MAX);
         }
     }
 }
