@@ -30,8 +30,9 @@ impl<B: Backend> Node<B> {
     ///
     /// # Errors
     ///
-    /// `InvalidName`, `BeingRemoved`; `Overloaded` and `DiskFull` when nothing was done,
-    /// `OutcomeUnknown` when it may have been or may still be.
+    /// `InvalidName`, `BeingRemoved`; `Overloaded`, `DiskFull` and `Unavailable`, on a node that
+    /// follows the log no more, when nothing was done; `OutcomeUnknown` when it may have been or
+    /// may still be.
     pub async fn add_account(&self, name: &str) -> Result<Decided> {
         self.submit(Operation::AddAccount { name: name.to_owned().into() }).await
     }
@@ -70,6 +71,12 @@ impl<B: Backend> Node<B> {
     }
 
     async fn submit(&self, operation: Operation<'static>) -> Result<Decided> {
+        // A node that follows the log no more would never learn what became of it.
+        if let Some(why) = self.failure() {
+            let message =
+                format!("node {} follows the log no more: {why}", self.shared.options.name);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let (outcome, sequence) = self.shared.gateway.submit(operation).await?;
         Ok(Decided { outcome, position: self.shared.at(sequence) })
     }

@@ -1,4 +1,4 @@
-//! Log servers end under the nodes, by crash and by plan.
+//! Log servers crash under the nodes.
 
 use super::load::{Load, Report};
 use super::replay::Replay;
