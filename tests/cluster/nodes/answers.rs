@@ -71,7 +71,7 @@ fn a_batch_that_arrives_again_brings_no_removed_follow_back() {
         let Some(mut cluster) = Cluster::start(1, on_two_nodes()).await else { return };
         let nats = cluster.connection().await;
         // Through each node the follow, and through the next one the unfollow.
-        for number in 0..3 {
+        for (number, name) in NODES.into_iter().enumerate() {
             let (one, other) = (account(2 * number), account(2 * number + 1));
             let follow = cluster.nodes[number].follow(&one, &other, true).await.unwrap();
             let unfollow = cluster.nodes[(number + 1) % 3].unfollow(&one, &other).await.unwrap();
@@ -84,7 +84,7 @@ fn a_batch_that_arrives_again_brings_no_removed_follow_back() {
             stopped.stop().await;
             deliver_again(&nats, follow.position, &format!("later-{number}")).await;
             let backend = Arc::new(cluster.connection().await);
-            let options = node_options(NODES[number], cluster.directory.path());
+            let options = node_options(name, cluster.directory.path());
             let node = Arc::new(Node::start(backend, options).await.unwrap());
             cluster.nodes.insert(number, node);
             deliver_again(&nats, follow.position, &format!("last-{number}")).await;
