@@ -282,6 +282,15 @@ impl ImageHeader {
             return Err(Error::corrupt("the image is longer than its header says")
                 .expected(self.file_bytes(), file_bytes));
         }
+        let totals = &self.totals;
+        let counts_fit = totals.account_count <= self.id_count
+            && totals.foreign_count <= totals.account_count
+            && totals.being_removed_count <= totals.account_count;
+        if !counts_fit {
+            return Err(Error::corrupt("the image counts more accounts than it gave ids")
+                .at_offset(68)
+                .expected(format!("{} at most", self.id_count), totals.account_count));
+        }
         let whole = self.sections().iter().all(fits)
             && self.records.len_bytes == u64::from(self.id_count) * RECORD_BYTES as u64
             && self.index.len_bytes.is_multiple_of(index::BUCKET_BYTES as u64)

@@ -53,8 +53,8 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long the first attempt is waited for, and the longest one. A leader that hands over may lose
-/// what is on its way to it, and to send it again is safe; but a slow log must not get twice as much
-/// to do for it, so each attempt has more time than the one before.
+/// what is on its way to it, and to send it again is safe; but a slow log must not get twice as
+/// much to do for it, so each attempt has more time than the one before.
 const ATTEMPT_MIN: Duration = Duration::from_millis(500);
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 

@@ -3,7 +3,6 @@
 use super::{FollowGraph, Options};
 use crate::backup::{Destination, write_composed};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileKind, file_kind};
 use crate::graph::{Composition, Graph, Part};
 use crate::shards::{ShardDigest, ShardSet, VirtualShard};
 use crate::storage::{DirectoryStorage, Storage, random_bytes};
@@ -106,6 +105,7 @@ impl FollowGraph {
     /// The names of the files that make up a graph in a directory that nobody has open.
     #[cfg(feature = "cluster")]
     pub(crate) fn files_of(directory: &Path) -> Result<Vec<String>> {
+        use crate::format::{FileKind, file_kind};
         let listed = DirectoryStorage::open_unlocked(directory)?.list()?;
         let is_part =
             |name: &String| matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));

@@ -321,7 +321,12 @@ impl<'a> ImageWriter<'a> {
         assert!(encoded.identity == self.plan.identity, "the names are hashed with another key");
         self.totals.add(&encoded.totals);
         self.newest_at = self.newest_at.max(encoded.newest_at);
-        assert!(self.totals.account_count <= self.plan.account_count, "the plan counts accounts");
+        if self.totals.account_count > self.plan.account_count {
+            // The number is that of the image that is written anew, and may be wrong there.
+            let error =
+                Error::new(ErrorKind::AuditFailed, "there are more accounts than were counted");
+            return Err(error.expected(self.plan.account_count, self.totals.account_count));
+        }
         let (mut names, mut sets_offset) = (encoded.names.as_str(), self.sets.len_bytes());
         for account in &encoded.accounts {
             let (name, rest) = names.split_at(account.name_bytes);

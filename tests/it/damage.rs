@@ -340,3 +340,31 @@ fn frames_with_right_checksums_and_impossible_records_are_corrupt() {
     check(&[252, 255, 255, 255, 255, 1, 0]);
     check(&[253, 255, 255, 255, 255, 255, 255, 255, 255]);
 }
+
+/// A header whose checksum is right and whose number of accounts is not, as no writer leaves it:
+/// found by a fuzzer, which it cost 19 GB of memory or a panic.
+#[test]
+fn a_wrong_number_of_accounts_under_a_right_checksum_is_an_error() {
+    const ACCOUNT_COUNT_OFFSET: usize = 68;
+    let dir = quick_dir();
+    let path = dir.path().join("graph");
+    let graph = FollowGraph::open(&path).unwrap();
+    for name in ["alice", "bob", "carol"] {
+        graph.add_account(name).unwrap();
+    }
+    graph.checkpoint().unwrap();
+    drop(graph);
+    let image = path.join(files_of(&path, "fgi").pop().unwrap());
+    let right = std::fs::read(&image).unwrap();
+    for (count, expected) in
+        [(4_u32, ErrorKind::Corrupt), (u32::MAX, ErrorKind::Corrupt), (2, ErrorKind::AuditFailed)]
+    {
+        let mut wrong = right.clone();
+        wrong[ACCOUNT_COUNT_OFFSET..ACCOUNT_COUNT_OFFSET + 4].copy_from_slice(&count.to_le_bytes());
+        let checksum = crc32fast::hash(&wrong[..4092]);
+        wrong[4092..4096].copy_from_slice(&checksum.to_le_bytes());
+        std::fs::write(&image, wrong).unwrap();
+        let error = FollowGraph::open(&path).and_then(|graph| graph.verify()).unwrap_err();
+        assert_eq!(error.kind(), expected, "{count}: {error}");
+    }
+}

@@ -120,8 +120,8 @@ impl Report {
     fn print(&self) {
         let confirmed = self.answers.iter().filter(|answer| answer.told.is_ok()).count();
         println!(
-            "{} changes, {confirmed} confirmed, none for {:?}, the slowest took {:?}; {} reads, the \
-             slowest took {:?}; {} reads through another node, {} without an answer",
+            "{} changes, {confirmed} confirmed, none for {:?}, the slowest took {:?}; {} reads, \
+             the slowest took {:?}; {} reads through another node, {} without an answer",
             self.answers.len(),
             self.stall,
             self.slowest,

@@ -98,8 +98,8 @@ impl Cluster {
         position
     }
 
-    /// Replicas of a shard are equal, and both directions hold the same follows over all shards. The
-    /// digests of all.
+    /// Replicas of a shard are equal, and both directions hold the same follows over all shards.
+    /// The digests of all.
     fn check_digests(&self) -> BTreeMap<VirtualShard, ShardDigest> {
         let mut digests = BTreeMap::new();
         let mut replica_count = 0;

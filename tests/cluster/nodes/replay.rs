@@ -1,5 +1,5 @@
-//! A log, read from its beginning and replayed over the model: what was decided, and what every node
-//! has to hold.
+//! A log, read from its beginning and replayed over the model: what was decided, and what every
+//! node has to hold.
 
 use super::Cluster;
 use super::load::{Answer, accounts};
