@@ -25,7 +25,7 @@ pub(crate) const SHARDS_SECTION_BYTES: usize = SET_BYTES + SHARD_COUNT as usize 
 ///
 /// ```
 /// use followgraph::VirtualShard;
-/// assert_eq!(VirtualShard::of("alice").number(), 3117);
+/// assert_eq!(VirtualShard::of("alice").number(), 282);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VirtualShard(u16);
