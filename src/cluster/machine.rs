@@ -32,28 +32,27 @@ pub(super) enum Applied {
 /// know every account.
 pub(super) struct Machine {
     parts: Vec<Arc<FollowGraph>>,
+    /// How far each of them is. A process that was killed may have given an entry to some only.
+    positions: Vec<u64>,
+    /// May have to catch up with them.
     gateways: Gateways,
-    /// How far the parts are; the table of gateways may have to catch up.
-    position: u64,
 }
 
 impl Machine {
-    /// A machine of these graphs. The table of gateways was saved at their position or before; the
-    /// entries in between are given to [`apply`](Machine::apply) once more.
+    /// A machine of these graphs. The table of gateways was saved at the position of each or before;
+    /// the entries in between are given to [`apply`](Machine::apply) once more, and each graph takes
+    /// those that it does not have.
     ///
-    /// Errors: `InvalidArgument` where the graphs stand at different positions, or the table is
-    /// ahead of them.
+    /// Errors: `InvalidArgument` where the table is ahead of a graph.
     pub(super) fn new(parts: Vec<Arc<FollowGraph>>, gateways: Gateways) -> Result<Machine> {
-        let position = |graph: &Arc<FollowGraph>| graph.source_position().unwrap_or(0);
-        let first = parts.first().map_or(gateways.position, position);
-        let refused = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
-        if parts.iter().any(|part| position(part) != first) {
-            return refused("the graphs of a node stand at different positions");
+        let positions: Vec<u64> =
+            parts.iter().map(|part| part.source_position().unwrap_or(0)).collect();
+        if let Some(behind) = positions.iter().find(|position| **position < gateways.position) {
+            let message = "the table of gateways is ahead of a graph";
+            let error = Error::new(ErrorKind::InvalidArgument, message);
+            return Err(error.expected(gateways.position, behind));
         }
-        if gateways.position > first {
-            return refused("the table of gateways is ahead of the graph");
-        }
-        Ok(Machine { parts, gateways, position: first })
+        Ok(Machine { parts, positions, gateways })
     }
 
     /// The last entry that was applied.
@@ -83,19 +82,20 @@ impl Machine {
     /// Writes down how far it has come, also where nothing changed lately, and waits for the disk.
     pub(super) fn note_position(&mut self) -> Result<()> {
         let position = self.gateways.position;
-        if position > self.position {
-            for part in &self.parts {
+        for (part, reached) in self.parts.iter().zip(&mut self.positions) {
+            if position > *reached {
                 part.apply_from_source(position, &[])?;
+                *reached = position;
             }
-            self.position = position;
+            part.sync()?;
         }
-        self.parts.iter().try_for_each(|part| part.sync())
+        Ok(())
     }
 
     fn apply_batch(&mut self, entry: &Entry, batch: &Batch<'_>) -> Result<Applied> {
         let &Batch { gateway, counter, floor, ref operations } = batch;
         let arrival = self.gateways.arrive(gateway, counter, floor);
-        if arrival == Arrival::Settled || entry.sequence <= self.position {
+        if arrival == Arrival::Settled {
             return Ok(Applied::Settled);
         }
         let at = u32::try_from(entry.time_millis / 1000).unwrap_or(u32::MAX);
@@ -105,8 +105,12 @@ impl Machine {
             places.push(mutations.len() - 1);
         }
         let mut outcomes: Vec<Result<Outcome>> = Vec::new();
-        for part in &self.parts {
+        for (part, reached) in self.parts.iter().zip(&mut self.positions) {
+            if entry.sequence <= *reached {
+                continue;
+            }
             let results = part.apply_from_source(entry.sequence, &mutations)?;
+            *reached = entry.sequence;
             let decided = places.iter().map(|&place| results[place].clone());
             if outcomes.is_empty() {
                 outcomes = decided.collect();
@@ -119,7 +123,6 @@ impl Machine {
                 }
             }
         }
-        self.position = entry.sequence;
         Ok(Applied::Batch { gateway, counter, outcomes })
     }
 }
@@ -147,4 +150,34 @@ fn push_mutations<'a>(operation: &'a Operation<'_>, at: u32, mutations: &mut Vec
         Operation::EndRemoval { id } => Mutation::end_removal_by_id(AccountId(*id)),
     };
     mutations.push(mutation);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, ShardSet};
+
+    /// Killed between the two graphs of a node, only one of them has the last entry.
+    #[test]
+    fn a_graph_that_missed_the_last_entry_takes_it_and_the_other_does_not() {
+        let part = |shards| Arc::new(Options::new().hosted_shards(shards).in_memory().unwrap());
+        let parts = [part(ShardSet::range(0..=2047)), part(ShardSet::range(2048..=4095))];
+        let entry = |sequence, name: &'static str| {
+            let operations = vec![Operation::AddAccount { name: name.into() }];
+            let batch = Batch { gateway: 1, counter: sequence, floor: 1, operations };
+            Entry { sequence, time_millis: 0, bytes: Message::Batch(batch).encode() }
+        };
+        let mut machine = Machine::new(parts.to_vec(), Gateways::new(1)).unwrap();
+        machine.apply(&entry(1, "alice")).unwrap();
+        let saved = machine.gateways().clone();
+        parts[0].apply_from_source(2, &[Mutation::add_account("bob")]).unwrap();
+
+        let mut machine = Machine::new(parts.to_vec(), saved).unwrap();
+        machine.apply(&entry(2, "bob")).unwrap();
+        machine.apply(&entry(3, "carol")).unwrap();
+        for part in parts {
+            assert_eq!(part.source_position(), Some(3));
+            assert_eq!(part.account_id("carol").unwrap(), AccountId(2));
+        }
+    }
 }
