@@ -95,21 +95,31 @@ impl<B: Backend> Shared<B> {
     /// gives the table of gateways at its moment.
     pub(super) async fn compose(&self, path: &Path, hosted: &ShardSet) -> Result<Gateways> {
         let closed = || Error::new(ErrorKind::Closed, "the node stopped");
-        let (reply, pinned) = oneshot::channel();
-        let (released, release) = oneshot::channel();
-        let pin = Command::Pin { reply, release };
-        self.commands.send(pin).map_err(|_| closed())?;
-        let (parts, gateways) = pinned.await.map_err(|_| closed())??;
-        let (path, hosted) = (path.to_owned(), hosted.clone());
+        let parts = self.view.read().parts.clone();
+        let (commands, path, hosted) = (self.commands.clone(), path.to_owned(), hosted.clone());
         let composed = tokio::task::spawn_blocking(move || {
             let graphs: Vec<&FollowGraph> = parts.iter().map(|part| part.graph.as_ref()).collect();
-            // Nobody waits any more where the node stopped.
+            let mut gateways = None;
+            // A checkpoint that is under way is waited for before the log is.
             FollowGraph::compose(&path, &graphs, &hosted, || {
-                let _ = released.send(());
-            })
+                let (reply, pinned) = oneshot::channel();
+                let (released, release) = oneshot::channel();
+                let pin = Command::Pin { reply, release };
+                commands.send(pin).map_err(|_| closed())?;
+                let (pinned, table) = pinned.blocking_recv().map_err(|_| closed())?;
+                let names = |parts: &[NodePart]| -> Vec<String> {
+                    parts.iter().map(|part| part.name.clone()).collect()
+                };
+                if names(&pinned) != names(&parts) {
+                    let message = "the graphs of the node were exchanged meanwhile; try again";
+                    return Err(Error::new(ErrorKind::Unavailable, message));
+                }
+                gateways = Some(table);
+                Ok(released)
+            })?;
+            Ok::<_, Error>(gateways.expect("the moment was held"))
         });
-        composed.await.map_err(|_| closed())??;
-        Ok(gateways)
+        composed.await.map_err(|_| closed())?
     }
 
     /// A graph that hosts these shards, as far as the log was when this began, from snapshots and,
@@ -170,7 +180,7 @@ impl<B: Backend> Shared<B> {
         let composed = tokio::task::spawn_blocking(move || {
             let graphs: Vec<&FollowGraph> =
                 built.iter().map(|built| built.part.graph.as_ref()).collect();
-            FollowGraph::compose(&path, &graphs, &shards, || ())?;
+            FollowGraph::compose(&path, &graphs, &shards, || Ok(()))?;
             drop(built);
             Ok::<(), Error>(())
         });

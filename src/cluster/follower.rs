@@ -10,7 +10,7 @@ use super::machine::{Applied, Machine};
 use super::message::{Digests, Message};
 use super::node::{Backend, Shared};
 use super::state::NodePart;
-use super::tally::{Tally, as_set};
+use super::tally::Tally;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use std::convert::Infallible;
@@ -23,11 +23,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a follower is asked to do between two entries.
 pub(super) enum Command {
-    /// To give its graphs, all at one entry, and to wait until that moment is held fast.
-    Pin {
-        reply: oneshot::Sender<Result<(Vec<NodePart>, Gateways)>>,
-        release: oneshot::Receiver<()>,
-    },
+    /// To give its graphs, all at one entry, and to wait until whoever asked lets go.
+    Pin { reply: oneshot::Sender<(Vec<NodePart>, Gateways)>, release: oneshot::Receiver<()> },
     /// To go on with another graph.
     Attach { attachment: Attachment, reply: oneshot::Sender<Result<()>> },
 }
@@ -115,8 +112,7 @@ impl<B: Backend> Follower<B> {
             Command::Pin { reply, release } => {
                 self.machine.note_position()?;
                 let pinned = (self.parts.clone(), self.machine.gateways().clone());
-                // Where nobody takes it, nobody holds the other end.
-                if reply.send(Ok(pinned)).is_ok() {
+                if reply.send(pinned).is_ok() {
                     let _ = release.await;
                 }
             }
@@ -221,7 +217,7 @@ impl<B: Backend> Follower<B> {
             self.shared.count(|figures| &figures.digest_differences);
         }
         if !comparison.wrong_here.is_empty() {
-            let wrong = as_set(&comparison.wrong_here);
+            let wrong = comparison.wrong_here;
             tracing::error!(
                 node = this_node, shards = %wrong, position = digests.position,
                 "these shards differ from those of other nodes and answer no more"

@@ -39,9 +39,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A machine of these graphs. The table of gateways was saved at the position of each or before;
-    /// the entries in between are given to [`apply`](Machine::apply) once more, and each graph takes
-    /// those that it does not have.
+    /// A machine of these graphs. The table of gateways was saved at the position of each or
+    /// before; the entries in between are given to [`apply`](Machine::apply) once more, and each
+    /// graph takes those that it does not have.
     ///
     /// Errors: `InvalidArgument` where the table is ahead of a graph.
     pub(super) fn new(parts: Vec<Arc<FollowGraph>>, gateways: Gateways) -> Result<Machine> {

@@ -24,6 +24,7 @@ mod tally;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use gateway::GatewayLimits;
 pub use log::{Ack, Entry, Extent, Inbox, Log, Peers, Reply, Shelf, Tail, Value};

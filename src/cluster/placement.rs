@@ -1,6 +1,7 @@
 //! Which node keeps which shards: one small value, changed by compare-and-set.
 
 use super::log::Shelf;
+use super::values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::{ShardSet, VirtualShard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,8 +10,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const KEY: &str = "placement";
-/// How often a change of the placement is tried that others change at the same time.
-const ATTEMPTS: usize = 20;
 
 /// Which node keeps which shards, in words for operators: JSON with shards as in `0-1364,4000`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,12 +80,7 @@ impl Placement {
 
     /// Reads it, with its revision: 0 where there is none.
     pub(super) async fn load(shelf: &impl Shelf) -> Result<(Placement, u64)> {
-        let Some(value) = shelf.get(KEY).await? else {
-            return Ok((Placement::default(), 0));
-        };
-        let placement = serde_json::from_slice(&value.bytes)
-            .map_err(|source| Error::corrupt(format!("the placement does not parse: {source}")))?;
-        Ok((placement, value.revision))
+        values::load(shelf, KEY).await
     }
 
     /// Changes it, again and again until nobody else did meanwhile. `change` says what is wrong
@@ -95,20 +89,7 @@ impl Placement {
         shelf: &impl Shelf,
         change: impl Fn(&mut Placement) -> Result<()> + Send,
     ) -> Result<Placement> {
-        for _ in 0..ATTEMPTS {
-            let (mut placement, revision) = Placement::load(shelf).await?;
-            let before = placement.clone();
-            change(&mut placement)?;
-            if placement == before {
-                return Ok(placement);
-            }
-            let bytes = serde_json::to_vec_pretty(&placement).expect("text and maps have a form");
-            if shelf.set(KEY, bytes.into(), revision).await?.is_some() {
-                return Ok(placement);
-            }
-        }
-        let message = "others change the placement all the time; try again";
-        Err(Error::new(ErrorKind::Unavailable, message))
+        values::change(shelf, KEY, change).await.map(|(placement, ())| placement)
     }
 }
 

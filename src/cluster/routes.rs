@@ -276,16 +276,14 @@ impl<B: Backend> Shared<B> {
                 return;
             }
             let asked = groups.into_iter().map(|(host, places)| async move {
-                let names = places.iter().map(|&place| names[place].to_owned()).collect();
-                let answer: Result<Vec<Answer<Counts>>> =
-                    self.ask(&host, Question::Counts { names }, at_least).await;
-                (places, answer)
+                let names: Vec<&str> = places.iter().map(|&place| names[place]).collect();
+                (places, self.counts_at(&host, &names, at_least).await)
             });
             for (places, answer) in join_all(asked).await {
                 match answer {
                     Ok(counts) => {
                         for (place, counts) in places.into_iter().zip(counts) {
-                            results[place] = counts.map_err(Error::from);
+                            results[place] = counts;
                         }
                     }
                     Err(error) => {
@@ -296,6 +294,23 @@ impl<B: Backend> Shared<B> {
                 }
             }
         }
+    }
+
+    /// The counts that a node has; this one is asked without a message.
+    async fn counts_at(
+        &self,
+        host: &str,
+        names: &[&str],
+        at_least: u64,
+    ) -> Result<Vec<Result<Counts>>> {
+        if host == self.options.name {
+            self.wait_for(at_least).await?;
+            return Ok(self.counts(names));
+        }
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let told: Vec<Answer<Counts>> =
+            self.ask(host, Question::Counts { names }, at_least).await?;
+        Ok(told.into_iter().map(|counts| counts.map_err(Error::from)).collect())
     }
 
     /// Asks the hosts of an account, one after the other until one answers.

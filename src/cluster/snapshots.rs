@@ -9,9 +9,10 @@ use super::log::Shelf;
 use super::node::{Backend, Shared};
 use super::placement::as_text;
 use super::state::NodeDirectory;
+use super::values;
 use crate::FollowGraph;
-use crate::error::{Error, ErrorKind, Result};
-use crate::shards::{SHARD_COUNT, ShardSet, VirtualShard};
+use crate::error::{Error, Result};
+use crate::shards::{ShardSet, VirtualShard};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -20,7 +21,6 @@ const KEY: &str = "snapshots";
 const GATEWAYS_FILE: &str = "gateways";
 /// How many snapshots of each shard are kept.
 const KEPT: usize = 2;
-const ATTEMPTS: usize = 20;
 
 /// One snapshot, as the value has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,13 +43,7 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub(super) async fn load(shelf: &impl Shelf) -> Result<(Snapshots, u64)> {
-        let Some(value) = shelf.get(KEY).await? else {
-            return Ok((Snapshots::default(), 0));
-        };
-        let snapshots = serde_json::from_slice(&value.bytes).map_err(|source| {
-            Error::corrupt(format!("the list of snapshots does not parse: {source}"))
-        })?;
-        Ok((snapshots, value.revision))
+        values::load(shelf, KEY).await
     }
 
     /// The newest snapshot with a shard.
@@ -67,10 +61,6 @@ impl Snapshots {
         positions
     }
 
-    fn all_shards() -> impl Iterator<Item = VirtualShard> {
-        (0..SHARD_COUNT).filter_map(VirtualShard::new)
-    }
-
     /// Takes out the snapshots that no shard needs any more.
     fn retire(&mut self) -> Vec<Snapshot> {
         let all = self.clone();
@@ -86,24 +76,18 @@ impl Snapshots {
     /// than are kept.
     fn purge_below(&self) -> Option<u64> {
         let oldest = |shard| self.kept_of(shard).get(KEPT - 1).copied();
-        let oldest: Option<Vec<u64>> = Snapshots::all_shards().map(oldest).collect();
+        let oldest: Option<Vec<u64>> = ShardSet::all().iter().map(oldest).collect();
         oldest?.into_iter().min().map(|position| position + 1)
     }
 
     /// Adds a snapshot whose objects are there.
     async fn add(shelf: &impl Shelf, snapshot: &Snapshot) -> Result<(Snapshots, Vec<Snapshot>)> {
-        for _ in 0..ATTEMPTS {
-            let (mut snapshots, revision) = Snapshots::load(shelf).await?;
-            snapshots.snapshots.retain(|other| other.epoch == snapshot.epoch);
-            snapshots.snapshots.push(snapshot.clone());
-            let retired = snapshots.retire();
-            let bytes = serde_json::to_vec_pretty(&snapshots).expect("text and lists have a form");
-            if shelf.set(KEY, bytes.into(), revision).await?.is_some() {
-                return Ok((snapshots, retired));
-            }
-        }
-        let message = "others change the list of snapshots all the time; try again";
-        Err(Error::new(ErrorKind::Unavailable, message))
+        let add = |all: &mut Snapshots| {
+            all.snapshots.retain(|other| other.epoch == snapshot.epoch);
+            all.snapshots.push(snapshot.clone());
+            Ok(all.retire())
+        };
+        values::change(shelf, KEY, add).await
     }
 }
 

@@ -25,13 +25,20 @@ struct Tick {
 }
 
 /// What a comparison found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Comparison {
     /// Shards of which this node's lists differ from what most others have, or where there is no
     /// most.
-    pub(super) wrong_here: Vec<VirtualShard>,
+    pub(super) wrong_here: ShardSet,
     /// Whether any two nodes differ.
     pub(super) differs: bool,
+}
+
+impl Comparison {
+    /// Nothing differs, as far as is known.
+    fn alike() -> Comparison {
+        Comparison { wrong_here: ShardSet::none(), differs: false }
+    }
 }
 
 impl Tally {
@@ -54,14 +61,14 @@ impl Tally {
     ) -> Comparison {
         let Some(tick) = self.ticks.get_mut(&digests.position) else {
             // It is of a time that this node does not remember, or has not lived through.
-            return Comparison::default();
+            return Comparison::alike();
         };
         let said: Said = digests.digests().unwrap_or_default().into_iter().collect();
         let shards: Vec<VirtualShard> = said.keys().copied().collect();
         if node != this_node {
             tick.others.insert(node.to_owned(), said);
         }
-        let mut comparison = Comparison::default();
+        let mut comparison = Comparison::alike();
         let Some(own) = &tick.own else { return comparison };
         for shard in shards {
             let Some(mine) = own.get(&shard) else { continue };
@@ -76,16 +83,11 @@ impl Tally {
             comparison.differs = true;
             let all_have_spoken = 1 + said.len() >= replicas(shard);
             if others > alike || (others == alike && all_have_spoken) {
-                comparison.wrong_here.push(shard);
+                comparison.wrong_here.insert(shard);
             }
         }
         comparison
     }
-}
-
-/// The shards of a comparison as a set.
-pub(super) fn as_set(shards: &[VirtualShard]) -> ShardSet {
-    shards.iter().copied().collect()
 }
 
 #[cfg(test)]
@@ -131,6 +133,6 @@ mod tests {
         tally.count(TICK, &digest(1));
         let other = digest(2);
         let said = Digests::new("b", TICK + 1, &other);
-        assert_eq!(tally.hear("b", "me", &said, |_| 2), Comparison::default());
+        assert_eq!(tally.hear("b", "me", &said, |_| 2), Comparison::alike());
     }
 }

@@ -8,7 +8,7 @@ use crate::accounts::{INLINE_NAME_BYTES, RecordFields};
 use crate::adjacency::EdgeList;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Identity;
-use crate::image::{ImageHeader, ImagePlan, ImageWriter, Position};
+use crate::image::{ImageHeader, ImagePlan, ImageWriter};
 use crate::shards::{ShardSet, Shards, VirtualShard};
 use crate::storage::OutputFile;
 use crate::types::Counts;
@@ -90,7 +90,7 @@ impl<'a> Composition<'a> {
         let identity = Identity { graph_id: self.graph_id, ..first.image.header.identity };
         let plan = ImagePlan {
             identity,
-            position: Position { ..first.position },
+            position: first.position,
             id_count: accounts.len(),
             account_count: first.totals.account_count,
             overflow_name_bytes: long.map(|bytes| bytes as u64).sum(),
