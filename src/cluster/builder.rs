@@ -95,31 +95,26 @@ impl<B: Backend> Shared<B> {
     /// gives the table of gateways at its moment.
     pub(super) async fn compose(&self, path: &Path, hosted: &ShardSet) -> Result<Gateways> {
         let closed = || Error::new(ErrorKind::Closed, "the node stopped");
-        let parts = self.view.read().parts.clone();
-        let (commands, path, hosted) = (self.commands.clone(), path.to_owned(), hosted.clone());
+        let (reply, pinned) = oneshot::channel();
+        let (released, release) = oneshot::channel();
+        // What a checkpoint under way would keep waiting must not be the log as well. One that
+        // begins at this very moment still does.
+        let before = self.view.read().parts.clone();
+        let idle = move || before.iter().for_each(|part| part.graph.wait_for_checkpoint());
+        tokio::task::spawn_blocking(idle).await.map_err(|_| closed())?;
+        let pin = Command::Pin { reply, release };
+        self.commands.send(pin).map_err(|_| closed())?;
+        let (parts, gateways) = pinned.await.map_err(|_| closed())?;
+        let (path, hosted) = (path.to_owned(), hosted.clone());
         let composed = tokio::task::spawn_blocking(move || {
             let graphs: Vec<&FollowGraph> = parts.iter().map(|part| part.graph.as_ref()).collect();
-            let mut gateways = None;
-            // A checkpoint that is under way is waited for before the log is.
+            // Nobody waits any more where the node stopped.
             FollowGraph::compose(&path, &graphs, &hosted, || {
-                let (reply, pinned) = oneshot::channel();
-                let (released, release) = oneshot::channel();
-                let pin = Command::Pin { reply, release };
-                commands.send(pin).map_err(|_| closed())?;
-                let (pinned, table) = pinned.blocking_recv().map_err(|_| closed())?;
-                let names = |parts: &[NodePart]| -> Vec<String> {
-                    parts.iter().map(|part| part.name.clone()).collect()
-                };
-                if names(&pinned) != names(&parts) {
-                    let message = "the graphs of the node were exchanged meanwhile; try again";
-                    return Err(Error::new(ErrorKind::Unavailable, message));
-                }
-                gateways = Some(table);
-                Ok(released)
-            })?;
-            Ok::<_, Error>(gateways.expect("the moment was held"))
+                let _ = released.send(());
+            })
         });
-        composed.await.map_err(|_| closed())?
+        composed.await.map_err(|_| closed())??;
+        Ok(gateways)
     }
 
     /// A graph that hosts these shards, as far as the log was when this began, from snapshots and,
@@ -180,7 +175,7 @@ impl<B: Backend> Shared<B> {
         let composed = tokio::task::spawn_blocking(move || {
             let graphs: Vec<&FollowGraph> =
                 built.iter().map(|built| built.part.graph.as_ref()).collect();
-            FollowGraph::compose(&path, &graphs, &shards, || Ok(()))?;
+            FollowGraph::compose(&path, &graphs, &shards, || ())?;
             drop(built);
             Ok::<(), Error>(())
         });

@@ -48,9 +48,8 @@ impl FollowGraph {
     }
 
     /// Writes a sharded graph into an empty directory that hosts `hosted`, of graphs that host them
-    /// together and stand at the same [source position](FollowGraph::source_position). `hold` has
-    /// to keep them there; what it gives is dropped as soon as that moment is held fast, and then the
-    /// graphs may go on. It is called when nothing more has to be waited for.
+    /// together and stand at the same [source position](FollowGraph::source_position). `pinned` is
+    /// called as soon as that moment is held fast: from then on the graphs may go on.
     ///
     /// With one graph and fewer shards this takes shards out of it; with several it joins them.
     ///
@@ -59,7 +58,7 @@ impl FollowGraph {
     /// # Errors
     ///
     /// `InvalidArgument` where the graphs do not stand at the same position, do not host all that
-    /// is asked for, or the directory is not empty; what `hold` fails with. Otherwise as
+    /// is asked for, or the directory is not empty. Otherwise as
     /// [`backup`](FollowGraph::backup).
     ///
     /// ```
@@ -70,17 +69,17 @@ impl FollowGraph {
     /// let alice_follows = Mutation::follow("alice", "bob");
     /// let add = [Mutation::add_account("alice"), Mutation::add_account("bob"), alice_follows];
     /// graph.apply_from_source(1, &add)?;
-    /// FollowGraph::compose(directory.path(), &[&graph], &shard, || Ok(()))?;
+    /// FollowGraph::compose(directory.path(), &[&graph], &shard, || {})?;
     /// let part = FollowGraph::open(directory.path())?;
     /// assert_eq!(part.counts("bob")?.followers, 1);
     /// assert!(part.counts("alice").is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn compose<H>(
+    pub fn compose(
         destination: impl AsRef<Path>,
         graphs: &[&FollowGraph],
         hosted: &ShardSet,
-        hold: impl FnOnce() -> Result<H>,
+        pinned: impl FnOnce(),
     ) -> Result<()> {
         let destination = DirectoryStorage::open(destination.as_ref(), true)?;
         if let Destination::Backup(_) = Destination::examine(&destination)? {
@@ -90,9 +89,8 @@ impl FollowGraph {
         }
         // No checkpoint meanwhile: it would take away the files that this reads.
         let turns: Vec<_> = graphs.iter().map(|graph| graph.shared.checkpoint.lock()).collect();
-        let held = hold()?;
         let moments: Vec<_> = graphs.iter().map(|graph| graph.shared.moment()).collect();
-        drop(held);
+        pinned();
         let mut parts = Vec::new();
         for (graph, moment) in graphs.iter().zip(&moments) {
             parts.push(graph.shared.recover(moment)?.graph);
@@ -112,6 +110,12 @@ impl FollowGraph {
         let is_part =
             |name: &String| matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));
         Ok(listed.into_iter().map(|(name, _)| name).filter(is_part).collect())
+    }
+
+    /// Waits for a checkpoint that is under way.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn wait_for_checkpoint(&self) {
+        drop(self.shared.checkpoint.lock());
     }
 
     /// The accounts whose removal has begun.
