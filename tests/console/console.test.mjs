@@ -547,7 +547,11 @@ describe("for everybody", () => {
   const background = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 
   // Text whose contrast with what is behind it is below 4.5, as the guidelines count it.
-  const faintTexts = (page) => page.evaluate(() => {
+  const faintTexts = (page) => page.evaluate(async () => {
+    // A button that may be pressed again fades into its colour; what is read is what it fades to.
+    const passing = document.getAnimations().filter((animation) =>
+      animation.effect.getComputedTiming().endTime !== Infinity);
+    await Promise.allSettled(passing.map((animation) => animation.finished));
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgb = (colour) => {
       canvas.clearRect(0, 0, 1, 1);
