@@ -121,12 +121,16 @@ impl FollowGraph {
     /// The accounts whose removal has begun.
     #[cfg(feature = "cluster")]
     pub(crate) fn being_removed(&self) -> Vec<crate::AccountId> {
-        let graph = self.shared.state.read();
         let (mut next, mut found) = (0, Vec::new());
-        while next < graph.accounts().len() && graph.totals().being_removed_count > 0 {
+        loop {
+            // Some at a time, so that no commit waits for the whole search.
+            let graph = self.shared.state.read();
+            let is_over = graph.totals().being_removed_count == 0;
+            if is_over || next == graph.accounts().len() {
+                return found;
+            }
             found.extend(graph.next_being_removed(&mut next).map(crate::AccountId));
         }
-        found
     }
 }
 
