@@ -4,13 +4,28 @@
 //! nodes compare what was said of the same tick.
 
 use super::message::Digests;
-use crate::shards::{ShardDigest, ShardSet, VirtualShard};
+use crate::shards::{SHARD_COUNT, ShardDigest, ShardSet, VirtualShard};
 use std::collections::BTreeMap;
 
 /// How many ticks are remembered.
 const TICKS_MAX: usize = 4;
 
-type Said = BTreeMap<VirtualShard, ShardDigest>;
+/// What a node said of each shard, by its number: all are looked up, one after the other.
+struct Said(Vec<Option<ShardDigest>>);
+
+impl Said {
+    fn of(digests: impl IntoIterator<Item = (VirtualShard, ShardDigest)>) -> Said {
+        let mut said = vec![None; usize::from(SHARD_COUNT)];
+        for (shard, digest) in digests {
+            said[usize::from(shard.number())] = Some(digest);
+        }
+        Said(said)
+    }
+
+    fn get(&self, shard: VirtualShard) -> Option<ShardDigest> {
+        self.0[usize::from(shard.number())]
+    }
+}
 
 /// What was said of the last ticks.
 #[derive(Default)]
@@ -44,7 +59,7 @@ impl Comparison {
 impl Tally {
     /// This node's own digests at a tick.
     pub(super) fn count(&mut self, position: u64, digests: &[(VirtualShard, ShardDigest)]) {
-        self.ticks.entry(position).or_default().own = Some(digests.iter().copied().collect());
+        self.ticks.entry(position).or_default().own = Some(Said::of(digests.iter().copied()));
         while self.ticks.len() > TICKS_MAX {
             self.ticks.pop_first();
         }
@@ -63,25 +78,22 @@ impl Tally {
             // It is of a time that this node does not remember, or has not lived through.
             return Comparison::alike();
         };
-        let said: Said = digests.digests().unwrap_or_default().into_iter().collect();
-        let shards: Vec<VirtualShard> = said.keys().copied().collect();
+        let digests = digests.digests().unwrap_or_default();
+        let shards: Vec<VirtualShard> = digests.iter().map(|(shard, _)| *shard).collect();
         if node != this_node {
-            tick.others.insert(node.to_owned(), said);
+            tick.others.insert(node.to_owned(), Said::of(digests));
         }
         let mut comparison = Comparison::alike();
         let Some(own) = &tick.own else { return comparison };
         for shard in shards {
-            let Some(mine) = own.get(&shard) else { continue };
-            let said: Vec<&ShardDigest> =
-                tick.others.values().filter_map(|said| said.get(&shard)).collect();
-            let alike = 1 + said.iter().filter(|other| **other == mine).count();
-            let count =
-                |digest: &ShardDigest| said.iter().filter(|other| **other == digest).count();
-            let others =
-                said.iter().filter(|other| **other != mine).map(|other| count(other)).max();
+            let Some(mine) = own.get(shard) else { continue };
+            let said = || tick.others.values().filter_map(|said| said.get(shard));
+            let count = |digest: ShardDigest| said().filter(|other| *other == digest).count();
+            let others = said().filter(|other| *other != mine).map(count).max();
             let Some(others) = others else { continue };
             comparison.differs = true;
-            let all_have_spoken = 1 + said.len() >= replicas(shard);
+            let alike = 1 + count(mine);
+            let all_have_spoken = 1 + said().count() >= replicas(shard);
             if others > alike || (others == alike && all_have_spoken) {
                 comparison.wrong_here.insert(shard);
             }
