@@ -188,6 +188,36 @@ fn a_flipped_bit_in_a_lone_image_loses_nothing_that_stands_elsewhere() {
     }
 }
 
+/// One bit of the first record, given as its place in the record, flipped.
+fn salvaged_with_first_record_changed(
+    offset: usize,
+    bit: u8,
+) -> (SalvageReport, Contents, Contents) {
+    let dir = quick_dir();
+    let (mut files, right) = lone_image(dir.path());
+    let image = files_of(&dir.path().join("copied"), "fgi").pop().unwrap();
+    let (_, first_record, _) = sections(&files[&image])[0];
+    files.get_mut(&image).unwrap()[first_record + offset] ^= 1 << bit;
+    let (report, found) = salvaged(dir.path(), &files, "a bit of the first record").unwrap();
+    (report, found, right)
+}
+
+#[test]
+fn where_two_lists_contradict_each_other_as_often_the_fingerprint_decides() {
+    // The lowest byte of the place of the lists: they are read from two bytes further on.
+    let (report, found, right) = salvaged_with_first_record_changed(12, 1);
+    assert_eq!(found, right);
+    let affected: Vec<u32> = report.accounts.iter().map(|account| account.id.0).collect();
+    assert_eq!(affected, [0]);
+}
+
+#[test]
+fn a_flipped_flag_does_not_let_an_account_go() {
+    let (report, found, right) = salvaged_with_first_record_changed(18, 2);
+    assert_eq!(found, right);
+    assert!(report.accounts.is_empty(), "{report:?}");
+}
+
 #[test]
 fn a_flipped_bit_between_the_sections_or_in_the_checksums_of_blocks_loses_nothing() {
     let dir = quick_dir();

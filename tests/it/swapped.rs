@@ -124,6 +124,47 @@ fn files_that_are_exchanged_doubled_foreign_or_old_are_refused_or_change_no_answ
     assert!(refused_count > names.len(), "only {refused_count} were refused");
 }
 
+/// The error of opening files of which the last of a kind has another number in its name.
+fn renamed(extension: &str, by: u64) -> String {
+    let dir = quick_dir();
+    let mut files = history(0).stages.pop().unwrap();
+    let is_it = |name: &&PathBuf| name.extension().is_some_and(|end| end == extension);
+    let name = files.keys().rfind(is_it).unwrap().clone();
+    let (kind, digits) = name.file_stem().unwrap().to_str().unwrap().split_once('-').unwrap();
+    let number = u64::from_str_radix(digits, 16).unwrap() + by;
+    let other = name.with_file_name(format!("{kind}-{number:016x}.{extension}"));
+    let bytes = files.remove(&name).unwrap();
+    files.insert(other.clone(), bytes);
+    lay_out(dir.path(), &files);
+    let error = options().open(dir.path()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(error.path().and_then(Path::file_name), other.file_name(), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_file_whose_name_and_header_tell_different_numbers_is_refused() {
+    let error = renamed("fgl", 1);
+    assert!(error.contains("begins elsewhere than its name says"), "{error}");
+    let error = renamed("fgi", 1);
+    assert!(error.contains("covers another sequence than its name says"), "{error}");
+}
+
+#[test]
+fn a_segment_that_is_longer_than_its_header_says_is_refused() {
+    let dir = quick_dir();
+    let mut files = history(0).stages.pop().unwrap();
+    let is_log = |name: &&PathBuf| name.extension().is_some_and(|end| end == "fgl");
+    let name = files.keys().rfind(is_log).unwrap().clone();
+    let segment = files.get_mut(&name).unwrap();
+    let header_says = u64::from_le_bytes(segment[40..48].try_into().unwrap());
+    segment.resize(header_says as usize + 1, 0);
+    lay_out(dir.path(), &files);
+    let error = options().open(dir.path()).err().unwrap();
+    assert!(error.to_string().contains("longer than its header says"), "{error}");
+    assert!(error.path().is_some_and(|path| path.ends_with(&name)), "{error}");
+}
+
 #[test]
 fn files_cut_at_any_length_are_refused_or_shorter_by_whole_commits() {
     let ours = history(0);

@@ -4,7 +4,8 @@
 //! holds 32 bits of the keyed hash. A follow stands in two lists, and the header has a fingerprint
 //! over each direction: a direction that has it is whole, whatever became of the other. Where
 //! neither is, a follow counts that both ends tell, or one end whose list nothing speaks against
-//! while the list of the other is lost.
+//! while the list of the other is lost; and where taking the word of all others against one account
+//! gives the fingerprint, that account's lists are what is wrong.
 
 use crate::accounts::{INLINE_NAME_BYTES, RecordFields};
 use crate::adjacency::{EdgeKey, EdgeList};
@@ -182,6 +183,11 @@ fn known_ids(image: &DamagedImage) -> Vec<Known> {
         let first = slots.partition_point(|slot| slot.0 < id);
         slots.get(first).is_some_and(|slot| slot.0 == id)
     };
+    let is_leaving = |id: &u32| image.record(*id).is_some_and(RecordFields::is_being_removed);
+    let leaving_count = (0..image.header.id_count).filter(is_leaving).count();
+    // An account that stays by mistake can be removed again; one that goes is lost.
+    let removals_are_right =
+        image.has_records() || leaving_count == image.header.totals.being_removed_count as usize;
     let mut taken = BTreeSet::new();
     let mut know = |id: u32| {
         let Some(record) = image.record(id) else { return Known::Lost };
@@ -201,7 +207,7 @@ fn known_ids(image: &DamagedImage) -> Vec<Known> {
                 Known::Account {
                     name: name.to_owned(),
                     foreign: record.is_foreign() && no_lists,
-                    being_removed: record.is_being_removed(),
+                    being_removed: removals_are_right && record.is_being_removed(),
                 }
             }
             None if image.has_index() && !has_slot(id) => Known::Removed,
@@ -294,45 +300,110 @@ impl Tables {
         if self.proven == [false; 2] && !(image.has_sets() && image.has_records()) {
             self.distrust(&pairs);
         }
+        let mut verdicts: Vec<bool> = pairs.iter().map(|pair| self.believes(pair)).collect();
+        if self.proven == [false; 2] {
+            self.blame_one_account(image, &pairs, &mut verdicts);
+        }
+        self.note_contradictions(&pairs);
+        let kept = pairs.iter().zip(verdicts).filter(|(_, counts)| *counts);
+        kept.map(|(pair, _)| told(pair)).collect()
+    }
+
+    /// Whether a follow counts, by what is known of the lists that tell of it or should.
+    fn believes(&self, pair: &[Option<Claim>; 2]) -> bool {
         let is_trusted =
-            |list: ListOf| !self.unreadable.contains(&list) && !self.distrusted.contains(&list);
-        let mut kept = Vec::with_capacity(pairs.len());
-        let (mut retimed, mut contradicted) = (Vec::new(), Vec::new());
-        for pair in pairs {
-            let claim = pair[FOLLOWING].or(pair[FOLLOWERS]).expect("one end tells of it");
-            let lists = [(claim.from, FOLLOWING), (claim.to, FOLLOWERS)];
-            let ends = [claim.from, claim.to];
-            let is_one_sided = ends.iter().any(|&id| self.foreign.contains(id));
-            let has_both = pair.iter().all(Option::is_some);
-            let counts = match self.proven {
-                _ if has_both => true,
-                _ if is_one_sided => pair[usize::from(self.foreign.contains(claim.from))].is_some(),
-                [true, _] => pair[FOLLOWING].is_some(),
-                [_, true] => pair[FOLLOWERS].is_some(),
-                [false, false] => {
-                    let told = usize::from(pair[FOLLOWING].is_none());
-                    is_trusted(lists[told]) && !is_trusted(lists[1 - told])
-                }
-            };
-            if counts {
-                kept.push(claim);
+            |list: &ListOf| !self.unreadable.contains(list) && !self.distrusted.contains(list);
+        let claim = told(pair);
+        match self.proven {
+            _ if pair.iter().all(Option::is_some) => true,
+            _ if self.is_one_sided(claim) => {
+                pair[usize::from(self.foreign.contains(claim.from))].is_some()
             }
-            if let [Some(one), Some(other)] = pair
-                && one.at != other.at
-            {
-                retimed.extend(ends);
-            }
-            if let Some(proven) = self.proven.iter().position(|&proven| proven)
-                && !has_both
-                && !is_one_sided
-                && !self.unreadable.contains(&lists[1 - proven])
-            {
-                contradicted.push(lists[1 - proven]);
+            [true, _] => pair[FOLLOWING].is_some(),
+            [_, true] => pair[FOLLOWERS].is_some(),
+            [false, false] => {
+                let (lists, teller) = (lists_of(claim), usize::from(pair[FOLLOWING].is_none()));
+                is_trusted(&lists[teller]) && !is_trusted(&lists[1 - teller])
             }
         }
-        self.retimed.extend(retimed);
-        self.distrusted.extend(contradicted);
-        kept
+    }
+
+    /// Where lists contradict each other as often, none is believed. But if there is an account
+    /// without whose lists, and with what all others tell of it, the follows have the fingerprint
+    /// they were written with, then its lists are what is wrong.
+    fn blame_one_account(
+        &mut self,
+        image: &DamagedImage,
+        pairs: &[[Option<Claim>; 2]],
+        verdicts: &mut [bool],
+    ) {
+        let identity = image.header.identity;
+        let hash = |claim: Claim| identity.follow_hash(claim.from, claim.to);
+        let mut sum = 0_u64;
+        let mut disputes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, pair) in pairs.iter().enumerate() {
+            let claim = told(pair);
+            if self.is_one_sided(claim) {
+                continue;
+            }
+            if verdicts[place] {
+                sum = sum.wrapping_add(hash(claim));
+            }
+            if pair.iter().any(Option::is_none) {
+                for id in [claim.from, claim.to] {
+                    disputes.entry(id).or_default().push(place);
+                }
+            }
+        }
+        // What others tell of an account, and not what it tells itself.
+        let told_by_others = |id: u32, place: usize| {
+            let teller = usize::from(pairs[place][FOLLOWING].is_none());
+            lists_of(told(&pairs[place]))[teller].0 != id
+        };
+        let without = |id: u32, places: &[usize]| {
+            places.iter().fold(sum, |sum, &place| {
+                match (verdicts[place], told_by_others(id, place)) {
+                    (false, true) => sum.wrapping_add(hash(told(&pairs[place]))),
+                    (true, false) => sum.wrapping_sub(hash(told(&pairs[place]))),
+                    _ => sum,
+                }
+            })
+        };
+        let expected = image.header.totals.following_fingerprint;
+        let mut suspects = self.distrusted.iter().map(|(id, _)| *id).filter_map(|id| {
+            let places = disputes.get(&id)?;
+            (without(id, places) == expected).then_some((id, places))
+        });
+        let Some((id, places)) = suspects.next() else { return };
+        for &place in places {
+            verdicts[place] = told_by_others(id, place);
+        }
+        self.distrusted = [(id, FOLLOWING), (id, FOLLOWERS)].into();
+    }
+
+    /// Notes whose times are told differently, and which lists a proven direction contradicts.
+    fn note_contradictions(&mut self, pairs: &[[Option<Claim>; 2]]) {
+        let proven = self.proven.iter().position(|&proven| proven);
+        for pair in pairs {
+            let claim = told(pair);
+            match (pair, proven) {
+                ([Some(one), Some(other)], _) if one.at != other.at => {
+                    self.retimed.extend([claim.from, claim.to]);
+                }
+                ([Some(_), Some(_)], _) | (_, None) => {}
+                (_, Some(proven)) => {
+                    let contradicted = lists_of(claim)[1 - proven];
+                    if !self.is_one_sided(claim) && !self.unreadable.contains(&contradicted) {
+                        self.distrusted.insert(contradicted);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether only one end of a follow has a list.
+    fn is_one_sided(&self, claim: Claim) -> bool {
+        self.foreign.contains(claim.from) || self.foreign.contains(claim.to)
     }
 
     /// Finds the lists that others contradict: of two that do not agree about a follow, it is the
@@ -341,10 +412,10 @@ impl Tables {
         let mut disputes = Vec::new();
         let mut counts: BTreeMap<ListOf, u32> = BTreeMap::new();
         for pair in pairs.iter().filter(|pair| pair.iter().any(Option::is_none)) {
-            let claim = pair[FOLLOWING].or(pair[FOLLOWERS]).expect("one end tells of it");
-            let lists = [(claim.from, FOLLOWING), (claim.to, FOLLOWERS)];
-            let is_one_sided = self.foreign.contains(claim.from) || self.foreign.contains(claim.to);
-            if is_one_sided || lists.iter().any(|list| self.unreadable.contains(list)) {
+            let lists = lists_of(told(pair));
+            if self.is_one_sided(told(pair))
+                || lists.iter().any(|list| self.unreadable.contains(list))
+            {
                 continue;
             }
             for list in lists {
@@ -371,7 +442,7 @@ impl Tables {
         let mut own = paired(&self.claims).into_iter();
         for claim in kept.iter().filter(|claim| is_account(claim.from) && is_account(claim.to)) {
             let is_it = |pair: &[Option<Claim>; 2]| {
-                let found = pair[FOLLOWING].or(pair[FOLLOWERS]).expect("one end tells of it");
+                let found = told(pair);
                 (found.from, found.to) == (claim.from, claim.to)
             };
             let pair = own.find(is_it).expect("what counts was told");
@@ -387,6 +458,16 @@ impl Tables {
         }
         lists
     }
+}
+
+/// The follow that one end tells of, or both.
+fn told(pair: &[Option<Claim>; 2]) -> Claim {
+    pair[FOLLOWING].or(pair[FOLLOWERS]).expect("one end tells of it")
+}
+
+/// The two lists that a follow stands in.
+fn lists_of(claim: Claim) -> [ListOf; 2] {
+    [(claim.from, FOLLOWING), (claim.to, FOLLOWERS)]
 }
 
 /// The claims of both directions side by side, in ascending order.
