@@ -14,6 +14,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(40);
 /// Another program may take a port between its choice and its use.
 const START_ATTEMPTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(20);
+/// Servers hear of each other every second.
+const HEARD_OF: Duration = Duration::from_millis(1500);
 
 /// Log servers that stop when this is dropped. They are named `n1`, `n2` and so on.
 pub(crate) struct LogServers {
@@ -189,14 +191,17 @@ impl LogServers {
     }
 
     fn leads(&self, index: usize, stream: &str) -> bool {
-        let answer = self.monitor(index, "jsz?accounts=true&streams=true").unwrap_or_default();
+        let leader = self.stream(index, stream).map(|found| found["cluster"]["leader"].clone());
+        leader.is_some_and(|leader| leader == LogServers::name(index).as_str())
+    }
+
+    /// What a server says of a stream.
+    fn stream(&self, index: usize, stream: &str) -> Option<Value> {
+        let answer = self.monitor(index, "jsz?accounts=true&streams=true")?;
         let accounts = answer["account_details"].as_array().into_iter().flatten();
         let mut streams =
             accounts.flat_map(|account| account["stream_detail"].as_array().into_iter().flatten());
-        streams.any(|found| {
-            found["name"] == stream
-                && found["cluster"]["leader"] == LogServers::name(index).as_str()
-        })
+        streams.find(|found| found["name"] == stream).cloned()
     }
 
     /// Whether a server was started and not ended here.
@@ -241,6 +246,26 @@ impl LogServers {
         assert!(!self.is_running(index), "n{} runs", index + 1);
         self.spawn(index);
         self.wait_until_ready().unwrap();
+    }
+
+    /// Waits until the one who leads a stream has heard of all others that they have all of it. A
+    /// server says by itself that it is healthy before it has taken part in anything.
+    pub(crate) fn wait_until_current(&self, stream: &str) {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while !self.are_current(stream) {
+            assert!(Instant::now() < deadline, "a server lags behind in stream {stream}");
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn are_current(&self, stream: &str) -> bool {
+        let Some(found) = self.stream(self.leader_of(stream), stream) else { return false };
+        let replicas = found["cluster"]["replicas"].as_array().cloned().unwrap_or_default();
+        let is_current = |replica: &Value| {
+            let heard_before = replica["active"].as_u64().map(Duration::from_nanos);
+            replica["current"] == true && heard_before.is_some_and(|past| past < HEARD_OF)
+        };
+        replicas.len() + 1 == self.servers.len() && replicas.iter().all(is_current)
     }
 
     /// Starts all servers that were ended.

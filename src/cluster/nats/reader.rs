@@ -13,9 +13,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How often a server says that there is nothing.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A server that says nothing for so long has forgotten this reader, or is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_millis(150);
+/// A server that says nothing for so long has forgotten this reader, or is gone. What it forgets it
+/// forgets without a word, also when it retires in an orderly way: then this is how long changes
+/// wait that the log has confirmed. A false alarm costs a new reader.
+const SILENCE_MAX: Duration = Duration::from_millis(500);
 /// A reader that went away is forgotten after this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 

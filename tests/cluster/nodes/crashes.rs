@@ -10,6 +10,9 @@ use tokio::time::sleep;
 /// A log without a leader chooses one in four to nine seconds; then come servers that start.
 const CRASH_STALL_MAX: Duration = Duration::from_secs(20);
 
+/// A server that is to be updated hands over what it leads before it goes.
+const RETIRE_STALL_MAX: Duration = Duration::from_secs(1);
+
 /// What callers were told, what the log has and what the nodes hold is the same thing.
 async fn check(cluster: &Cluster, report: &Report) {
     let position = cluster.catch_up().await;
@@ -43,5 +46,25 @@ fn killed_log_servers_cost_no_confirmed_change_and_no_node_differs() {
         assert!(report.stall < CRASH_STALL_MAX, "nothing was confirmed for {:?}", report.stall);
         assert!(report.answers.len() > 2000, "only {} changes", report.answers.len());
         check(&cluster, &report).await;
+    });
+}
+
+#[test]
+fn log_servers_that_retire_one_after_the_other_are_hardly_noticed() {
+    run(async {
+        let Some(mut cluster) = Cluster::start(3, on_two_nodes()).await else { return };
+        let load = Load::start(&cluster, 6, Duration::from_millis(10));
+        sleep(Duration::from_secs(2)).await;
+        block_in_place(|| {
+            for index in 0..3 {
+                cluster.servers.retire(index);
+                cluster.servers.restart(index);
+                cluster.servers.wait_until_current(LOG);
+            }
+        });
+        sleep(Duration::from_secs(2)).await;
+        let report = load.stop().await;
+        check(&cluster, &report).await;
+        assert!(report.stall < RETIRE_STALL_MAX, "nothing was confirmed for {:?}", report.stall);
     });
 }
