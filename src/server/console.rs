@@ -4,7 +4,7 @@ use super::apps::Apps;
 use super::config::ConsoleTicket;
 use super::requests::{Reply, reply};
 use crate::FollowGraph;
-use crate::wire::Answer;
+use crate::wire::{Answer, Code};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue};
 use serde::Serialize;
@@ -79,9 +79,13 @@ struct Buckets {
 
 /// How many accounts have how many followers, for the app whose admin asks. Reads every account.
 pub(super) fn follower_counts(apps: &Apps, query: &str) -> Vec<u8> {
-    let graph = match apps.service.admit_admin(query) {
-        Ok(graph) => graph,
+    let app = match apps.service.admit_admin(query) {
+        Ok(app) => app,
         Err(Answer { body, .. }) => return body,
+    };
+    let Some((_, graph)) = apps.graphs.iter().find(|(number, _)| *number == app) else {
+        let info = "the app is on a cluster, of which no node knows all counts";
+        return Answer::refused("", Code::FeatureOff, info).body;
     };
     let buckets = count_by_followers(graph)
         .into_iter()

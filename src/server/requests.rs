@@ -213,7 +213,7 @@ impl Site {
         path: &str,
         deadline: Deadline,
     ) -> Answer {
-        if !admitted.writes() {
+        if !admitted.may_wait() {
             return admitted.respond(&body);
         }
         let mut task = tokio::task::spawn_blocking(move || admitted.respond(&body));

@@ -2,9 +2,11 @@
 //! asked for, and go.
 
 use super::codes::{Code, Refusal};
+use super::follow::is_late;
+use super::graph::Graph;
 use super::requests::{AccountList, DeleteItem, ImportAccount, ImportAccounts, Name};
 use super::service::account_done;
-use crate::{Error, ErrorKind, FollowGraph, Mutation};
+use crate::{Error, ErrorKind, Mutation, Outcome};
 use serde::Serialize;
 
 /// The most accounts of one request.
@@ -54,7 +56,8 @@ fn bad_parameter(info: String) -> Refusal {
 }
 
 fn server_failed(error: &Error) -> Refusal {
-    Refusal::server_failed(Code::AccountServerFailed, error)
+    let code = if is_late(error) { Code::AccountServerTimeout } else { Code::AccountServerFailed };
+    Refusal::server_failed(code, error)
 }
 
 fn check_len(field: &str, len: usize) -> Result<(), Refusal> {
@@ -66,13 +69,15 @@ fn is_too_long(name: &Name<'_>) -> bool {
 }
 
 /// `account_import`. Importing twice keeps one account. Nick and face are not kept here.
-pub(super) fn import(graph: &FollowGraph, request: &ImportAccount<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn import(graph: &dyn Graph, request: &ImportAccount<'_>) -> Result<Vec<u8>, Refusal> {
     if is_too_long(&request.account) {
         let info = format!("UserID is longer than {USER_ID_BYTES_MAX} bytes");
         return Err(bad_parameter(info));
     }
-    match graph.add_account(request.account.as_ref()) {
-        Ok(_) => Ok(account_done(Nothing {})),
+    let add = [Mutation::add_account(&request.account.0)];
+    let added = graph.apply(&add).and_then(|results| results.into_iter().collect());
+    match added.map(|_: Vec<Outcome>| ()) {
+        Ok(()) => Ok(account_done(Nothing {})),
         Err(error) if error.kind() == ErrorKind::InvalidName => {
             Err(bad_parameter(format!("UserID: {error}")))
         }
@@ -82,7 +87,7 @@ pub(super) fn import(graph: &FollowGraph, request: &ImportAccount<'_>) -> Result
 
 /// `multiaccount_import`: all in one commit, those that cannot be named in the answer.
 pub(super) fn import_many(
-    graph: &FollowGraph,
+    graph: &dyn Graph,
     request: &ImportAccounts<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let newer = request.accounts.iter().map(|item| &item.account);
@@ -100,7 +105,7 @@ pub(super) fn import_many(
 }
 
 /// `account_delete`: accounts go, with all their follows in both directions.
-pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn delete(graph: &dyn Graph, request: &DeleteItem<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("DeleteItem", request.accounts.len())?;
     let names = request.accounts.iter().map(|item| item.account.0.as_ref());
     let mutations: Vec<Mutation<'_>> = names.map(Mutation::remove_account).collect();
@@ -112,7 +117,7 @@ pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Ve
                 ErrorKind::UnknownAccount | ErrorKind::InvalidName => {
                     (Code::AccountNotImported, NOT_IMPORTED)
                 }
-                _ => (Code::AccountServerFailed, "the server failed; try again"),
+                _ => (server_failed(&error).code, "the server failed; try again"),
             },
         };
         let result_code = code.number();
@@ -122,16 +127,20 @@ pub(super) fn delete(graph: &FollowGraph, request: &DeleteItem<'_>) -> Result<Ve
 }
 
 /// `account_check`: an account that does not exist is an answer, not an error.
-pub(super) fn check(graph: &FollowGraph, request: &AccountList<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn check(graph: &dyn Graph, request: &AccountList<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("CheckItem", request.accounts.len())?;
     let items = request.accounts.iter().map(|item| {
-        let is_there = graph.account_id(item.account.as_ref()).is_ok();
-        CheckResult {
-            account: item.account.as_ref(),
-            result_code: Code::Ok.number(),
-            result_info: "",
-            account_status: if is_there { "Imported" } else { "NotImported" },
-        }
+        let (code, status) = match graph.check_account(item.account.as_ref()) {
+            Ok(()) => (Code::Ok, "Imported"),
+            Err(error) => match error.kind() {
+                ErrorKind::UnknownAccount | ErrorKind::InvalidName => (Code::Ok, "NotImported"),
+                _ => (server_failed(&error).code, ""),
+            },
+        };
+        let result_info = if code == Code::Ok { "" } else { "the server failed; try again" };
+        let result_code = code.number();
+        let account = item.account.as_ref();
+        CheckResult { account, result_code, result_info, account_status: status }
     });
     Ok(account_done(Results { result_item: items.collect() }))
 }

@@ -1,11 +1,10 @@
 //! The five commands of `v4/follow/`.
 
 use super::codes::{Code, Refusal};
+use super::graph::Graph;
 use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
 use super::service::follow_done;
-use crate::{
-    Counts, Cursor, Error, ErrorKind, FollowGraph, List, Mutation, Outcome, Page, Relation,
-};
+use crate::{Counts, Cursor, Error, ErrorKind, Mutation, Outcome, Page, Relation};
 use serde::Serialize;
 
 /// The most accounts of one request.
@@ -49,10 +48,16 @@ fn code_of(error: &Error) -> Option<Code> {
     }
 }
 
+/// Whether something took too long, so that nobody knows yet what became of it or what is right.
+pub(super) fn is_late(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Behind | ErrorKind::OutcomeUnknown)
+}
+
 /// What is wrong with an account, or that the server failed: of that, no more is said.
 fn refusal(error: &Error) -> Refusal {
     match code_of(error) {
         Some(code) => Refusal::new(code, error.to_string()),
+        None if is_late(error) => Refusal::server_failed(Code::ServerTimeout, error),
         None => Refusal::server_failed(Code::ServerFailed, error),
     }
 }
@@ -72,9 +77,13 @@ fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
     Refusal::check_len(Code::BadParameter, field, len, max)
 }
 
+fn names<'a>(names: &'a [Name<'_>]) -> Vec<&'a str> {
+    names.iter().map(AsRef::as_ref).collect()
+}
+
 /// Whoever asks has to be an account.
-fn check_from(graph: &FollowGraph, from: &Name<'_>) -> Result<(), Refusal> {
-    graph.account_id(from.as_ref()).map(|_| ()).map_err(|error| {
+fn check_from(graph: &dyn Graph, from: &Name<'_>) -> Result<(), Refusal> {
+    graph.check_account(from.as_ref()).map_err(|error| {
         let refusal = refusal(&error);
         Refusal { info: format!("From_Account: {}", refusal.info), ..refusal }
     })
@@ -82,7 +91,7 @@ fn check_from(graph: &FollowGraph, from: &Name<'_>) -> Result<(), Refusal> {
 
 /// Carries changes out, as one commit, and answers for each.
 fn change<'a>(
-    graph: &FollowGraph,
+    graph: &dyn Graph,
     from: &Name<'_>,
     targets: impl Iterator<Item = &'a Name<'a>> + Clone,
     mutation: impl for<'m> Fn(&'m str, &'m str) -> Mutation<'m>,
@@ -97,14 +106,14 @@ fn change<'a>(
 }
 
 /// `follow_add`. Following whom one follows already is done already.
-pub(super) fn add(graph: &FollowGraph, request: &FollowAdd<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn add(graph: &dyn Graph, request: &FollowAdd<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("FollowItem", request.items.len(), TARGETS_MAX)?;
     let targets = request.items.iter().map(|item| &item.to);
     change(graph, &request.from, targets, |from, to| Mutation::follow(from, to))
 }
 
 /// `follow_delete`. Unfollowing whom one does not follow is done already.
-pub(super) fn delete(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn delete(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("To_Account", request.to.len(), TARGETS_MAX)?;
     change(graph, &request.from, request.to.iter(), |from, to| Mutation::unfollow(from, to))
 }
@@ -115,10 +124,10 @@ fn follow_type(relation: Relation) -> u8 {
 }
 
 /// `follow_check`.
-pub(super) fn check(graph: &FollowGraph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn check(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("To_Account", request.to.len(), CHECKED_MAX)?;
     check_from(graph, &request.from)?;
-    let relations = graph.batch_relations(request.from.as_ref(), &request.to);
+    let relations = graph.batch_relations(request.from.as_ref(), &names(&request.to));
     let relations = relations.map_err(|error| refusal(&error))?;
     let items = request.to.iter().zip(&relations).map(|(to, relation)| ResultItem {
         follow_type: Some(relation.as_ref().map_or(0, |relation| follow_type(*relation))),
@@ -146,13 +155,10 @@ struct FollowInfos<'a> {
 }
 
 /// `follow_get_info`: the three counts of each account.
-pub(super) fn get_info(
-    graph: &FollowGraph,
-    request: &FollowTargets<'_>,
-) -> Result<Vec<u8>, Refusal> {
+pub(super) fn get_info(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("To_Account", request.to.len(), TARGETS_MAX)?;
     check_from(graph, &request.from)?;
-    let counted = graph.batch_counts(&request.to);
+    let counted = graph.batch_counts(&names(&request.to));
     let items = request.to.iter().zip(&counted).map(|(to, counts)| {
         let result = result_item(to, counts);
         let Counts { followers, following, mutual } = counts.as_ref().copied().unwrap_or_default();
@@ -182,7 +188,7 @@ struct FollowPage<'a> {
 }
 
 /// `follow_get`: a page of a list, newest first.
-pub(super) fn get(graph: &FollowGraph, request: &FollowGet<'_>) -> Result<Vec<u8>, Refusal> {
+pub(super) fn get(graph: &dyn Graph, request: &FollowGet<'_>) -> Result<Vec<u8>, Refusal> {
     let wrong = |info: &str| Refusal::new(Code::BadParameter, info);
     check_from(graph, &request.from)?;
     let limit = match request.want_num.unwrap_or(PAGE_DEFAULT) {
@@ -199,13 +205,13 @@ pub(super) fn get(graph: &FollowGraph, request: &FollowGet<'_>) -> Result<Vec<u8
         }
     };
     let from = request.from.as_ref();
-    let list: List = match request.follow_type {
+    let list = match request.follow_type {
         1 => graph.followers(from, page),
         2 => graph.following(from, page),
         3 => graph.mutuals(from, page),
         _ => return Err(wrong("FollowType is 1 (followers), 2 (following) or 3 (mutual)")),
-    }
-    .map_err(|error| refusal(&error))?;
+    };
+    let list = list.map_err(|error| refusal(&error))?;
     let items = list.entries.iter().map(|entry| FollowEntry {
         to: &entry.account,
         followed_at: entry.followed_at,

@@ -15,6 +15,7 @@
 mod account;
 mod codes;
 mod follow;
+mod graph;
 mod query;
 mod requests;
 mod service;
@@ -22,6 +23,7 @@ pub mod usersig;
 mod verified;
 
 pub use codes::Code;
+pub use graph::Graph;
 pub use requests::{
     AccountItem, AccountList, DeleteItem, FollowAdd, FollowGet, FollowTarget, FollowTargets,
     ImportAccount, ImportAccounts, Name,

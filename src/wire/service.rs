@@ -1,12 +1,12 @@
 //! The service: a request in, the body of the response out.
 
 use super::codes::{Code, Refusal};
+use super::graph::Graph;
 use super::query::Query;
 use super::requests::NAME_EXPECTED;
 use super::usersig::{self, Key};
 use super::verified::VerifiedTickets;
 use super::{account, follow};
-use crate::FollowGraph;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::SystemTime;
 /// One app: its graph, who may ask, and whether the feature is on.
 pub struct App {
     sdk_app_id: u64,
-    graph: Arc<FollowGraph>,
+    graph: Arc<dyn Graph>,
     tickets: VerifiedTickets,
     admins: HashSet<String>,
     follow_is_on: bool,
@@ -24,7 +24,7 @@ pub struct App {
 impl App {
     /// An app whose tickets are signed with one of `keys` (two while one is being replaced). Its
     /// one admin is `administrator`.
-    pub fn new(sdk_app_id: u64, keys: Vec<Key>, graph: Arc<FollowGraph>) -> App {
+    pub fn new(sdk_app_id: u64, keys: Vec<Key>, graph: Arc<dyn Graph>) -> App {
         App {
             sdk_app_id,
             graph,
@@ -210,9 +210,10 @@ impl Admitted {
         self.app.sdk_app_id
     }
 
-    /// Whether the command writes, so that carrying it out may wait for the disk.
-    pub fn writes(&self) -> bool {
-        self.command.writes()
+    /// Whether carrying the command out may wait: one that writes for the disk, others where
+    /// [`Graph::reads_wait`].
+    pub fn may_wait(&self) -> bool {
+        self.command.writes() || self.app.graph.reads_wait()
     }
 
     /// Carries the command out with what the body says.
@@ -281,7 +282,8 @@ impl FollowService {
     /// Answers one request: its path, its query without the `?`, its body. May wait for the disk
     /// when the command writes.
     ///
-    /// Cost: for `follow_get_info` that of [`FollowGraph::batch_counts`] and some microseconds for
+    /// Cost: for `follow_get_info` that of
+    /// [`FollowGraph::batch_counts`](crate::FollowGraph::batch_counts) and some microseconds for
     /// the JSON; a ticket that was not seen before costs some tens of microseconds more.
     pub fn respond(&self, path: &str, query: &str, body: &[u8]) -> Answer {
         match self.admit(path, query) {
@@ -312,14 +314,14 @@ impl FollowService {
         app.map_err(|refusal| Answer::of_refusal(Some((command, name)), refusal))
     }
 
-    /// The graph of the app whose admin asks, for what a server offers beside the commands.
+    /// The `SDKAppID` of the app whose admin asks, for what a server offers beside the commands.
     ///
     /// # Errors
     ///
     /// The answer of a request whose query is not that of an admin.
-    pub fn admit_admin(&self, query: &str) -> Result<&Arc<FollowGraph>, Answer> {
+    pub fn admit_admin(&self, query: &str) -> Result<u64, Answer> {
         let app = self.app_of(query).map_err(|refusal| Answer::of_refusal(None, refusal))?;
-        Ok(&app.graph)
+        Ok(app.sdk_app_id)
     }
 
     /// The app of a query whose ticket says that its identifier may ask.
