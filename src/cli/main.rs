@@ -10,6 +10,7 @@ mod backup;
 mod bench;
 mod care;
 mod certify;
+mod cluster;
 mod counts;
 mod demo;
 mod edges;
@@ -69,6 +70,7 @@ enum Command {
     #[command(hide = true)]
     CertifyWriter(kills::CertifyWriter),
     Serve(serve::Serve),
+    Cluster(cluster::Cluster),
     Usersig(usersig::Usersig),
     Demo(demo::Demo),
     #[command(hide = true)]
@@ -119,6 +121,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Certify(certify) => certify.run(out),
         Command::CertifyWriter(writer) => writer.run(),
         Command::Serve(serve) => serve.run(cli.db.as_deref(), out),
+        Command::Cluster(cluster) => cluster.run(out),
         Command::Usersig(usersig) => usersig.run(out),
         // The demo never looks at the environment: it must not meet a graph that matters.
         Command::Demo(demo) => demo.run(cli.db.as_deref(), out),

@@ -6,7 +6,9 @@ use super::output::say;
 use super::usersig::ticket;
 use clap::{Args, ValueEnum};
 use followgraph::Options;
-use followgraph::server::{self, Addresses, AppConfig, Config, ConsoleTicket, Limits, Secret};
+use followgraph::server::{
+    self, Addresses, AppConfig, ClusterMember, Config, ConsoleTicket, Limits, Secret,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -31,7 +33,8 @@ const DEV_KEY_FILE: &str = "dev-key";
 /// this machine, to whoever has the ticket it prints.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  followgraph serve --dev\n  \
-    followgraph serve --config server.toml")]
+    followgraph serve --config server.toml\n  \
+    followgraph serve --config server.toml --cluster cluster.toml --node n1")]
 pub(crate) struct Serve {
     /// The configuration; docs/server.md describes it
     #[arg(long, value_name = "FILE", required_unless_present = "dev")]
@@ -39,6 +42,12 @@ pub(crate) struct Serve {
     /// Serve a small graph with a key made for it
     #[arg(long, conflicts_with = "config")]
     dev: bool,
+    /// Serve the app of the configuration as a node of this cluster; docs/scale-out.md describes it
+    #[arg(long, value_name = "FILE", requires = "config", requires = "node")]
+    cluster: Option<PathBuf>,
+    /// With --cluster: which of its nodes this is
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    node: Option<String>,
     /// With --dev: where to listen
     #[arg(long, value_name = "ADDRESS:PORT", requires = "dev", default_value = DEV_ADDRESS)]
     listen: SocketAddr,
@@ -72,9 +81,7 @@ impl Serve {
         self.start_log();
         allow_many_connections();
         let config = match &self.config {
-            Some(path) => {
-                Config::from_file(path).map_err(|error| Failure::usage(error.to_string()))?
-            }
+            Some(path) => self.config_of(path)?,
             None => self.dev_config()?,
         };
         let sample = |http: SocketAddr| {
@@ -97,6 +104,15 @@ impl Serve {
             LogFormat::Text => log.with_target(false).init(),
             LogFormat::Json => log.json().init(),
         }
+    }
+
+    fn config_of(&self, path: &Path) -> Result<Config, Failure> {
+        let mut config =
+            Config::from_file(path).map_err(|error| Failure::usage(error.to_string()))?;
+        if let (Some(file), Some(node)) = (&self.cluster, &self.node) {
+            config.cluster = Some(ClusterMember { file: file.clone(), node: node.clone() });
+        }
+        Ok(config)
     }
 
     /// A graph with something in it, and a key of its own.
@@ -122,6 +138,7 @@ impl Serve {
                 identifier: DEV_IDENTIFIER.to_owned(),
                 usersig,
             }),
+            cluster: None,
             limits: Limits::default(),
             apps: vec![app],
         })

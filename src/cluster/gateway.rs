@@ -9,6 +9,7 @@
 //! * A batch is retried under the same id and with the same bytes. Once it is given up, every batch
 //!   that follows says so, so that it is dead should it still arrive.
 
+use super::figures::{GatewayFigures, STALL_SECONDS};
 use super::log::Log;
 use super::message::{Batch, Message, Operation};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
@@ -82,15 +83,6 @@ enum Event {
     },
 }
 
-/// Figures of a gateway.
-#[derive(Debug, Default)]
-pub(super) struct GatewayFigures {
-    pub(super) batches: AtomicU64,
-    pub(super) operations: AtomicU64,
-    pub(super) retries: AtomicU64,
-    pub(super) given_up: AtomicU64,
-}
-
 /// Where changes are offered. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Gateway {
@@ -152,6 +144,7 @@ impl Gateway {
 }
 
 struct UnderWay {
+    since: Instant,
     pairs: Vec<u64>,
     replies: Vec<oneshot::Sender<Settled>>,
 }
@@ -203,7 +196,13 @@ impl<L: Log> Publisher<L> {
 
     /// A batch is no longer under way.
     fn end(&mut self, counter: u64) -> Option<Vec<oneshot::Sender<Settled>>> {
-        let UnderWay { pairs, replies } = self.in_flight.remove(&counter)?;
+        let UnderWay { since, pairs, replies } = self.in_flight.remove(&counter)?;
+        let took = since.elapsed();
+        self.figures.decided.fetch_add(1, Ordering::Relaxed);
+        self.figures.deciding_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        if took.as_secs_f64() > STALL_SECONDS {
+            self.figures.stalls.fetch_add(1, Ordering::Relaxed);
+        }
         for pair in pairs {
             self.pairs.remove(&pair);
         }
@@ -256,7 +255,7 @@ impl<L: Log> Publisher<L> {
         let gateway = self.gateway;
         let bytes = Message::Batch(Batch { gateway, counter, floor, operations }).encode();
         let (pairs, replies) = under_way;
-        self.in_flight.insert(counter, UnderWay { pairs, replies });
+        self.in_flight.insert(counter, UnderWay { since: Instant::now(), pairs, replies });
         let attempts = Attempts {
             log: self.log.clone(),
             id: format!("{gateway:016x}-{counter}"),

@@ -4,6 +4,7 @@
 //! alike what each entry does, so there is no leader of ours, no lock and no second phase.
 
 mod builder;
+mod figures;
 mod follower;
 mod gateway;
 mod gateways;
@@ -19,6 +20,7 @@ mod removals;
 mod routes;
 mod snapshots;
 mod state;
+mod status;
 mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -26,12 +28,14 @@ pub mod testing;
 mod tests;
 mod values;
 
+pub use figures::NodeFigures;
 pub use gateway::GatewayLimits;
 pub use log::{Ack, Entry, Extent, Inbox, Log, Peers, Reply, Shelf, Tail, Value};
 pub use memory::{Memory, MemoryFaults, MemoryInbox, MemoryReply, MemoryTail};
 pub use nats::{Nats, NatsCredentials, NatsInbox, NatsOptions, NatsReply, NatsTail};
 pub use node::{Backend, Node, NodeOptions, Position, create_cluster};
 pub use placement::{
-    NodePlacement, Placement, add_node, add_replica, drain, move_shards, remove_replica,
+    NodePlacement, Placement, add_node, add_replica, drain, move_shards, remove_replica, spread,
 };
 pub use routes::Decided;
+pub use status::{ClusterStatus, NodeStatus, NodeTold, status};

@@ -1,5 +1,6 @@
 //! One node: a follower of the log that reads are answered from, and a gateway into the log.
 
+use super::figures::Figures;
 use super::follower::{Command, Follower};
 use super::gateway::{Gateway, GatewayLimits};
 use super::log::{Log, Peers, Shelf};
@@ -98,15 +99,6 @@ pub(super) struct Shared<B> {
     pub(super) figures: Figures,
     /// What the follower is asked to do.
     pub(super) commands: mpsc::UnboundedSender<Command>,
-}
-
-/// What happened since the start.
-#[derive(Debug, Default)]
-pub(super) struct Figures {
-    pub(super) entries: AtomicU64,
-    pub(super) tail_errors: AtomicU64,
-    pub(super) digest_differences: AtomicU64,
-    pub(super) rebuilds: AtomicU64,
 }
 
 /// A running node. Dropping it stops its tasks.
@@ -239,7 +231,9 @@ async fn tick<B: Backend>(shared: Arc<Shared<B>>) {
         let second = u64::from((shared.options.clock)());
         // Another node says it too, and the next second comes soon.
         let message = Message::Tick { second }.encode();
-        let _ = shared.backend.append(&format!("tick-{second}"), message).await;
+        if let Ok(ack) = shared.backend.append(&format!("tick-{second}"), message).await {
+            shared.figures.known.fetch_max(ack.sequence, Ordering::Relaxed);
+        }
         if let Ok((placement, _)) = Placement::load(shared.backend.as_ref()).await {
             *shared.placement.write() = placement;
         }

@@ -3,7 +3,7 @@
 use super::log::Shelf;
 use super::values;
 use crate::error::{Error, ErrorKind, Result};
-use crate::shards::{ShardSet, VirtualShard};
+use crate::shards::{SHARD_COUNT, ShardSet, VirtualShard};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -96,6 +96,30 @@ impl Placement {
 /// How long a move may take before whoever asked for it stops waiting. The node goes on all the
 /// same, and asking again goes on where it is.
 const MOVE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Divides all shards among nodes, as many for each as can be, every shard on so many of them.
+///
+/// ```
+/// use followgraph::cluster::spread;
+/// let spread = spread(&["a", "b", "c"], 2);
+/// assert_eq!(spread[0].1.to_string(), "0-1365,2731-4095");
+/// assert_eq!(spread.iter().map(|(_, shards)| shards.len()).sum::<usize>(), 2 * 4096);
+/// ```
+pub fn spread<'a>(nodes: &[&'a str], replicas: usize) -> Vec<(&'a str, ShardSet)> {
+    let count = nodes.len().max(1);
+    let part = |number: usize| {
+        let bound = |number: usize| (usize::from(SHARD_COUNT) * number).div_ceil(count) as u16;
+        // The parts are none where there are more nodes than shards.
+        let (first, end) = (bound(number), bound(number + 1));
+        if first < end { ShardSet::range(first..=end - 1) } else { ShardSet::none() }
+    };
+    let hosted = |place: usize| {
+        // Its own part, and those of the nodes before it.
+        let parts = (0..replicas.min(count)).map(|before| part((place + count - before) % count));
+        parts.fold(ShardSet::none(), |all, part| all.union(&part))
+    };
+    nodes.iter().enumerate().map(|(place, node)| (*node, hosted(place))).collect()
+}
 
 /// Adds a node that hosts nothing yet.
 ///

@@ -1,10 +1,11 @@
 //! The apps behind a server: their graphs, and what the service without a transport cannot know of
 //! a request, its address and how often it comes.
 
-use super::config::{AppConfig, Config, ConfigError, Secret};
+use super::config::{AppConfig, ClusterMember, Config, ConfigError, Secret};
+use super::member::Member;
 use super::webhooks::{Progress, Sender};
 use crate::wire::usersig::Key;
-use crate::wire::{Admitted, Answer, App, Code, FollowService};
+use crate::wire::{Admitted, Answer, App, Code, FollowService, Graph};
 use crate::{FollowGraph, Options};
 use governor::{DefaultDirectRateLimiter, Quota};
 use ipnet::IpNet;
@@ -12,11 +13,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// All apps, open.
 pub(super) struct Apps {
     pub(super) service: FollowService,
     pub(super) graphs: Vec<(u64, Arc<FollowGraph>)>,
+    /// The nodes of those apps that are on a cluster.
+    pub(super) members: Vec<(u64, Arc<Member>)>,
     /// How the webhooks of those apps do that have them.
     pub(super) webhooks: Vec<(u64, Arc<Progress>)>,
     gates: HashMap<u64, Gate>,
@@ -31,11 +35,40 @@ struct Gate {
 
 impl Apps {
     /// Fetches the keys, and then opens the graphs: where a key is missing none is made.
-    pub(super) fn open(config: &Config) -> Result<Apps, ConfigError> {
+    pub(super) async fn open(config: &Config) -> Result<Apps, ConfigError> {
         let fetch = |app: &AppConfig| app.keys.get_ref().iter().map(Secret::fetch).collect();
-        let keys = config.apps.iter().map(fetch).collect::<Result<_, _>>()?;
+        let keys = config.apps.iter().map(fetch).collect::<Result<Vec<_>, _>>()?;
+        if let Some(member) = &config.cluster {
+            return Apps::on_cluster(config, keys, member).await;
+        }
         let graphs = config.apps.iter().map(open_graph).collect::<Result<_, _>>()?;
         Apps::new(config, keys, graphs)
+    }
+
+    /// The one app of a server that is a node of a cluster.
+    async fn on_cluster(
+        config: &Config,
+        keys: Vec<Vec<Key>>,
+        member: &ClusterMember,
+    ) -> Result<Apps, ConfigError> {
+        let [app] = config.apps.as_slice() else {
+            return Err(ConfigError::new("a node of a cluster serves one app: give each its own"));
+        };
+        if app.webhooks.is_some() {
+            let message = "no webhooks are sent for an app that is on a cluster: take them out";
+            return Err(ConfigError::new(message));
+        }
+        let number = *app.sdkappid.get_ref();
+        let request_time = Duration::from_secs_f64(config.limits.request_seconds);
+        let member = Member::start(member, app, request_time).await?;
+        let keys = keys.into_iter().flatten().collect();
+        Ok(Apps {
+            service: FollowService::new([served(app, keys, member.clone())]),
+            graphs: Vec::new(),
+            members: vec![(number, member)],
+            webhooks: Vec::new(),
+            gates: HashMap::from([(number, Gate::new(app))]),
+        })
     }
 
     /// The same with the keys and the open graph of each app.
@@ -49,15 +82,14 @@ impl Apps {
         for ((app, keys), graph) in config.apps.iter().zip(keys).zip(open) {
             let number = *app.sdkappid.get_ref();
             let graph = Arc::new(graph);
-            let served = App::new(number, keys, graph.clone());
-            apps.push(served.admins(app.admins.iter().cloned()).follow_is_on(app.follow));
+            apps.push(served(app, keys, graph.clone()));
             gates.insert(number, Gate::new(app));
             if let Some(settings) = &app.webhooks {
                 webhooks.push((number, Sender::start(number, &graph, settings)?));
             }
             graphs.push((number, graph));
         }
-        Ok(Apps { service: FollowService::new(apps), graphs, webhooks, gates })
+        Ok(Apps { service: FollowService::new(apps), graphs, members: Vec::new(), webhooks, gates })
     }
 
     /// Whether a request may be carried out: the service's own conditions, then the address, then
@@ -77,10 +109,16 @@ impl Apps {
         Ok(admitted)
     }
 
-    /// Why writes are refused, for each app where they are.
-    pub(super) fn latched(&self) -> Vec<(u64, String)> {
-        let latched = |(app, graph): &(u64, Arc<FollowGraph>)| Some((*app, graph.stats().latched?));
-        self.graphs.iter().filter_map(latched).collect()
+    /// What is wrong with an app, for each where something is.
+    pub(super) fn complaints(&self) -> Vec<(u64, String)> {
+        let latched = |(app, graph): &(u64, Arc<FollowGraph>)| {
+            Some((*app, format!("writes are refused: {}", graph.stats().latched?)))
+        };
+        let latched = self.graphs.iter().filter_map(latched);
+        let of_members = self.members.iter().flat_map(|(app, member)| {
+            member.complaints().into_iter().map(|complaint| (*app, complaint))
+        });
+        latched.chain(of_members).collect()
     }
 }
 
@@ -100,6 +138,12 @@ impl Gate {
         let peer = peer.to_canonical();
         self.allow.as_ref().is_none_or(|allowed| allowed.iter().any(|net| net.contains(&peer)))
     }
+}
+
+/// An app as it is told to be, on whatever keeps its follows.
+fn served(app: &AppConfig, keys: Vec<Key>, graph: Arc<dyn Graph>) -> App {
+    let served = App::new(*app.sdkappid.get_ref(), keys, graph);
+    served.admins(app.admins.iter().cloned()).follow_is_on(app.follow)
 }
 
 fn open_graph(app: &AppConfig) -> Result<FollowGraph, ConfigError> {

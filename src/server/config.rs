@@ -60,12 +60,25 @@ pub struct Config {
     /// What a console that is served to its own machine signs in with. Not from a file.
     #[serde(skip)]
     pub console_ticket: Option<ConsoleTicket>,
+    /// The node that this server is, where its one app is on a cluster. Not from a file, so that all
+    /// nodes can have the same one.
+    #[serde(skip)]
+    pub cluster: Option<ClusterMember>,
     /// What one client may take from the others.
     #[serde(default)]
     pub limits: Limits,
     /// The apps, at least one.
     #[serde(rename = "app")]
     pub apps: Vec<AppConfig>,
+}
+
+/// A node of a cluster. The directory of the app's graph is where it keeps its graphs.
+#[derive(Clone, Debug)]
+pub struct ClusterMember {
+    /// The file that says where the log is.
+    pub file: PathBuf,
+    /// The name of the node.
+    pub node: String,
 }
 
 /// A ticket with what belongs to it.

@@ -1,6 +1,7 @@
 //! What `/metrics` says, in the text format of `OpenMetrics`.
 
 use super::apps::Apps;
+use super::member::Member;
 use super::webhooks::{CONSUMER, Progress};
 use crate::Stats;
 use crate::wire::Answer;
@@ -31,6 +32,12 @@ struct WebhookLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NodeLabels {
+    sdkappid: u64,
+    what: &'static str,
+}
+
 type Latency = Family<AnswerLabels, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted and measured.
@@ -59,6 +66,8 @@ struct GraphMetrics {
     webhooks: Family<WebhookLabels, Counter>,
     syncs: Family<AppLabels, Counter>,
     sync_seconds: Family<AppLabels, Counter<f64, AtomicU64>>,
+    node: Family<NodeLabels, Gauge>,
+    node_events: Family<NodeLabels, Counter>,
 }
 
 /// From 25 microseconds to 6.5 seconds, each bound twice the one before.
@@ -103,6 +112,9 @@ impl Metrics {
                 self.graphs.set_webhooks(*sdkappid, progress, position, behind);
             }
         }
+        for (sdkappid, member) in &apps.members {
+            self.graphs.set_node(*sdkappid, member);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes every character");
         text
@@ -142,6 +154,10 @@ impl GraphMetrics {
         registry.register("syncs", help, self.syncs.clone());
         let help = "How long the disk was waited for";
         registry.register("sync_seconds", help, self.sync_seconds.clone());
+        let help = "What there is at the node of a cluster, by what it is";
+        registry.register("node", help, self.node.clone());
+        let help = "What happened at the node of a cluster, by what it is";
+        registry.register("node_events", help, self.node_events.clone());
     }
 
     fn set(&self, app: &AppLabels, stats: &Stats) {
@@ -163,6 +179,18 @@ impl GraphMetrics {
         let seconds = stats.sync_time.as_secs_f64().to_bits();
         self.sync_seconds.get_or_create(app).inner().store(seconds, Ordering::Relaxed);
     }
+
+    fn set_node(&self, sdkappid: u64, member: &Member) {
+        for (what, value) in member.gauges() {
+            let gauge = self.node.get_or_create(&NodeLabels { sdkappid, what });
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (what, count) in member.counters() {
+            let counter = self.node_events.get_or_create(&NodeLabels { sdkappid, what });
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+    }
+
     fn set_webhooks(&self, sdkappid: u64, progress: &Progress, position: u64, behind: u64) {
         let app = AppLabels { sdkappid };
         let as_gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

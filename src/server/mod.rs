@@ -14,6 +14,11 @@ mod apps;
 mod config;
 mod connections;
 mod console;
+#[cfg(feature = "cluster")]
+mod member;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_member.rs"]
+mod member;
 mod metrics;
 mod requests;
 #[cfg(test)]
@@ -21,7 +26,9 @@ mod tests;
 mod tls;
 mod webhooks;
 
-pub use config::{AppConfig, Config, ConfigError, ConsoleTicket, Https, Limits, Secret, Webhooks};
+pub use config::{
+    AppConfig, ClusterMember, Config, ConfigError, ConsoleTicket, Https, Limits, Secret, Webhooks,
+};
 
 use apps::Apps;
 use connections::Listeners;
@@ -60,7 +67,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Config
 
 async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
     let listeners = Listeners::bind(config).await?;
-    let site = Arc::new(Site::new(config, Apps::open(config)?));
+    let site = Arc::new(Site::new(config, Apps::open(config).await?));
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
         return Err(ConfigError::new("cannot listen for signals"));
@@ -75,6 +82,11 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
     };
     connections::serve(listeners, &site, &config.limits, stop).await;
     site.close();
+    let members: Vec<_> = site.apps.members.iter().map(|(_, member)| member.clone()).collect();
+    drop(site);
+    for member in members {
+        member.stop().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

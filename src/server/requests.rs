@@ -142,9 +142,9 @@ impl Site {
     fn ready(&self) -> Reply {
         let mut reasons: Vec<String> = self
             .apps
-            .latched()
+            .complaints()
             .into_iter()
-            .map(|(app, reason)| format!("app {app}: writes are refused: {reason}\n"))
+            .map(|(app, complaint)| format!("app {app}: {complaint}\n"))
             .collect();
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push("stopping\n".to_owned());

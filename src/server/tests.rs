@@ -15,6 +15,7 @@ fn config() -> Config {
         observe: None,
         console: false,
         console_ticket: None,
+        cluster: None,
         limits: Limits { request_seconds: 0.2, ..Limits::default() },
         apps: vec![AppConfig::new(APP, "unused".into(), Secret::Env("UNUSED".to_owned()))],
     }

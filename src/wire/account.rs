@@ -6,7 +6,7 @@ use super::follow::is_late;
 use super::graph::Graph;
 use super::requests::{AccountList, DeleteItem, ImportAccount, ImportAccounts, Name};
 use super::service::account_done;
-use crate::{Error, ErrorKind, Mutation, Outcome};
+use crate::{Error, ErrorKind, Outcome};
 use serde::Serialize;
 
 /// The most accounts of one request.
@@ -74,8 +74,9 @@ pub(super) fn import(graph: &dyn Graph, request: &ImportAccount<'_>) -> Result<V
         let info = format!("UserID is longer than {USER_ID_BYTES_MAX} bytes");
         return Err(bad_parameter(info));
     }
-    let add = [Mutation::add_account(&request.account.0)];
-    let added = graph.apply(&add).and_then(|results| results.into_iter().collect());
+    let added = graph
+        .add_accounts(&[request.account.as_ref()])
+        .and_then(|results| results.into_iter().collect());
     match added.map(|_: Vec<Outcome>| ()) {
         Ok(()) => Ok(account_done(Nothing {})),
         Err(error) if error.kind() == ErrorKind::InvalidName => {
@@ -95,9 +96,8 @@ pub(super) fn import_many(
     check_len("AccountList", names.len())?;
     let (too_long, fitting): (Vec<&Name<'_>>, Vec<&Name<'_>>) =
         names.into_iter().partition(|name| is_too_long(name));
-    let mutations: Vec<Mutation<'_>> =
-        fitting.iter().map(|name| Mutation::add_account(&name.0)).collect();
-    let results = graph.apply(&mutations).map_err(|error| server_failed(&error))?;
+    let names: Vec<&str> = fitting.iter().map(|name| name.0.as_ref()).collect();
+    let results = graph.add_accounts(&names).map_err(|error| server_failed(&error))?;
     let refused = fitting.into_iter().zip(&results).filter(|(_, result)| result.is_err());
     let refused = refused.map(|(name, _)| name);
     let failed = too_long.into_iter().chain(refused).map(|name| name.0.as_ref()).collect();
@@ -107,9 +107,8 @@ pub(super) fn import_many(
 /// `account_delete`: accounts go, with all their follows in both directions.
 pub(super) fn delete(graph: &dyn Graph, request: &DeleteItem<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("DeleteItem", request.accounts.len())?;
-    let names = request.accounts.iter().map(|item| item.account.0.as_ref());
-    let mutations: Vec<Mutation<'_>> = names.map(Mutation::remove_account).collect();
-    let results = graph.apply(&mutations).map_err(|error| server_failed(&error))?;
+    let names: Vec<&str> = request.accounts.iter().map(|item| item.account.0.as_ref()).collect();
+    let results = graph.remove_accounts(&names).map_err(|error| server_failed(&error))?;
     let items = request.accounts.iter().zip(results).map(|(item, result)| {
         let (code, info) = match result {
             Ok(_) => (Code::Ok, ""),

@@ -4,7 +4,7 @@ use super::codes::{Code, Refusal};
 use super::graph::Graph;
 use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
 use super::service::follow_done;
-use crate::{Counts, Cursor, Error, ErrorKind, Mutation, Outcome, Page, Relation};
+use crate::{Counts, Cursor, Error, ErrorKind, Outcome, Page, Relation};
 use serde::Serialize;
 
 /// The most accounts of one request.
@@ -89,18 +89,12 @@ fn check_from(graph: &dyn Graph, from: &Name<'_>) -> Result<(), Refusal> {
     })
 }
 
-/// Carries changes out, as one commit, and answers for each.
-fn change<'a>(
-    graph: &dyn Graph,
-    from: &Name<'_>,
-    targets: impl Iterator<Item = &'a Name<'a>> + Clone,
-    mutation: impl for<'m> Fn(&'m str, &'m str) -> Mutation<'m>,
+/// The answer to changes, an item for each.
+fn changed<'a>(
+    targets: impl Iterator<Item = &'a Name<'a>>,
+    results: crate::Result<Vec<crate::Result<Outcome>>>,
 ) -> Result<Vec<u8>, Refusal> {
-    check_from(graph, from)?;
-    let mutations: Vec<Mutation<'_>> =
-        targets.clone().map(|to| mutation(from.as_ref(), to.as_ref())).collect();
-    let results: Vec<crate::Result<Outcome>> =
-        graph.apply(&mutations).map_err(|error| refusal(&error))?;
+    let results = results.map_err(|error| refusal(&error))?;
     let items = targets.zip(&results).map(|(to, result)| result_item(to, result)).collect();
     Ok(follow_done(Results { items }))
 }
@@ -108,14 +102,18 @@ fn change<'a>(
 /// `follow_add`. Following whom one follows already is done already.
 pub(super) fn add(graph: &dyn Graph, request: &FollowAdd<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("FollowItem", request.items.len(), TARGETS_MAX)?;
-    let targets = request.items.iter().map(|item| &item.to);
-    change(graph, &request.from, targets, |from, to| Mutation::follow(from, to))
+    check_from(graph, &request.from)?;
+    let targets: Vec<&str> = request.items.iter().map(|item| item.to.as_ref()).collect();
+    let results = graph.follow(request.from.as_ref(), &targets);
+    changed(request.items.iter().map(|item| &item.to), results)
 }
 
 /// `follow_delete`. Unfollowing whom one does not follow is done already.
 pub(super) fn delete(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
     check_len("To_Account", request.to.len(), TARGETS_MAX)?;
-    change(graph, &request.from, request.to.iter(), |from, to| Mutation::unfollow(from, to))
+    check_from(graph, &request.from)?;
+    let results = graph.unfollow(request.from.as_ref(), &names(&request.to));
+    changed(request.to.iter(), results)
 }
 
 /// Bit 0: the other follows the account. Bit 1: the account follows the other.

@@ -5,8 +5,8 @@ use crate::{Counts, FollowGraph, List, Mutation, Outcome, Page, Relation, Result
 /// What the commands of an app are carried out on: a graph of this process, or whatever else keeps
 /// follows with the same rules.
 ///
-/// The errors are those of the method of the same name of [`FollowGraph`]. Kinds that it does not
-/// have are the server's failure to the client.
+/// The errors are those of [`FollowGraph`]. `Behind` and `OutcomeUnknown` tell the client that the
+/// server took too long, all other kinds that it failed.
 pub trait Graph: Send + Sync {
     /// That an account exists.
     ///
@@ -15,12 +15,33 @@ pub trait Graph: Send + Sync {
     /// `UnknownAccount`, `InvalidName`.
     fn check_account(&self, name: &str) -> Result<()>;
 
-    /// Carries changes out, in order, with a result for each.
+    /// An account follows others since now, in order, with a result for each.
     ///
     /// # Errors
     ///
-    /// What keeps all of them from being carried out.
-    fn apply(&self, mutations: &[Mutation<'_>]) -> Result<Vec<Result<Outcome>>>;
+    /// What keeps all of it from being carried out.
+    fn follow(&self, follower: &str, followed: &[&str]) -> Result<Vec<Result<Outcome>>>;
+
+    /// An account no longer follows others.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Graph::follow).
+    fn unfollow(&self, follower: &str, followed: &[&str]) -> Result<Vec<Result<Outcome>>>;
+
+    /// Accounts begin to exist.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Graph::follow).
+    fn add_accounts(&self, names: &[&str]) -> Result<Vec<Result<Outcome>>>;
+
+    /// Accounts go, with all their follows in both directions.
+    ///
+    /// # Errors
+    ///
+    /// As [`follow`](Graph::follow).
+    fn remove_accounts(&self, names: &[&str]) -> Result<Vec<Result<Outcome>>>;
 
     /// The counts of accounts, each as its own result.
     fn batch_counts(&self, names: &[&str]) -> Vec<Result<Counts>>;
@@ -63,8 +84,20 @@ impl Graph for FollowGraph {
         self.account_id(name).map(|_| ())
     }
 
-    fn apply(&self, mutations: &[Mutation<'_>]) -> Result<Vec<Result<Outcome>>> {
-        FollowGraph::apply(self, mutations)
+    fn follow(&self, follower: &str, followed: &[&str]) -> Result<Vec<Result<Outcome>>> {
+        apply(self, followed, |followed| Mutation::follow(follower, followed))
+    }
+
+    fn unfollow(&self, follower: &str, followed: &[&str]) -> Result<Vec<Result<Outcome>>> {
+        apply(self, followed, |followed| Mutation::unfollow(follower, followed))
+    }
+
+    fn add_accounts(&self, names: &[&str]) -> Result<Vec<Result<Outcome>>> {
+        apply(self, names, Mutation::add_account)
+    }
+
+    fn remove_accounts(&self, names: &[&str]) -> Result<Vec<Result<Outcome>>> {
+        apply(self, names, Mutation::remove_account)
     }
 
     fn batch_counts(&self, names: &[&str]) -> Vec<Result<Counts>> {
@@ -90,4 +123,14 @@ impl Graph for FollowGraph {
     fn reads_wait(&self) -> bool {
         false
     }
+}
+
+/// One commit with a change for each name.
+fn apply<'a>(
+    graph: &FollowGraph,
+    names: &[&'a str],
+    mutation: impl Fn(&'a str) -> Mutation<'a>,
+) -> Result<Vec<Result<Outcome>>> {
+    let mutations: Vec<Mutation<'_>> = names.iter().map(|&name| mutation(name)).collect();
+    graph.apply(&mutations)
 }

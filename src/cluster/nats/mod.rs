@@ -7,6 +7,7 @@
 //! back, a reader checks the number of every entry, and what names an epoch is refused where the
 //! log is another one.
 
+mod file;
 mod objects;
 mod options;
 mod peers;
