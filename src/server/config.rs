@@ -60,8 +60,8 @@ pub struct Config {
     /// What a console that is served to its own machine signs in with. Not from a file.
     #[serde(skip)]
     pub console_ticket: Option<ConsoleTicket>,
-    /// The node that this server is, where its one app is on a cluster. Not from a file, so that all
-    /// nodes can have the same one.
+    /// The node that this server is, where its one app is on a cluster. Not from a file, so that
+    /// all nodes can have the same one.
     #[serde(skip)]
     pub cluster: Option<ClusterMember>,
     /// What one client may take from the others.

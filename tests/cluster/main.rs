@@ -7,4 +7,8 @@ mod memory;
 mod moves;
 mod nats;
 mod nodes;
+mod processes;
+#[allow(dead_code, reason = "the tests of one server use the rest")]
+#[path = "../it/served.rs"]
+mod served;
 mod servers;

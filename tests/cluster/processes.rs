@@ -1,0 +1,250 @@
+//! Servers that are nodes: processes of their own, that clients ask over HTTP and that are killed.
+
+use super::served::{Client, KEY, Running, program};
+use super::servers::LogServers;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::process::Output;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What happens on an idle cluster happens in this time.
+const SOON: Duration = Duration::from_secs(20);
+/// How long a server may take to end.
+const END: Duration = Duration::from_secs(15);
+const ALL_SHARDS: u64 = 4096;
+
+/// Log servers, and what the nodes are started with.
+struct Site {
+    servers: LogServers,
+    directory: TempDir,
+}
+
+impl Site {
+    /// A cluster of these nodes. `None` where log servers cannot be had here.
+    fn create(nodes: &[&str], app: &str) -> Option<Site> {
+        let servers = LogServers::start(3)?;
+        let directory = tempfile::tempdir().unwrap();
+        let urls = servers.urls().join("\", \"");
+        let text =
+            format!("cluster = \"site\"\nservers = [\"{urls}\"]\nmax_log_bytes = 536870912\n");
+        std::fs::write(directory.path().join("cluster.toml"), text).unwrap();
+        let site = Site { servers, directory };
+        let created = site.cluster(&[&["create"], nodes].concat());
+        assert!(created.status.success(), "{created:?}");
+        std::fs::write(site.directory.path().join("app"), app).unwrap();
+        Some(site)
+    }
+
+    /// Runs `followgraph cluster`.
+    fn cluster(&self, args: &[&str]) -> Output {
+        let mut command = program();
+        command.args(["cluster", "--config"]).arg(self.directory.path().join("cluster.toml"));
+        command.args(args).output().unwrap()
+    }
+
+    /// Starts a node, with the directory it had.
+    fn start(&self, node: &str) -> Running {
+        let place = self.directory.path().join(node);
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("key"), KEY).unwrap();
+        let app = std::fs::read_to_string(self.directory.path().join("app")).unwrap();
+        let text = format!(
+            "http = \"127.0.0.1:0\"\n[[app]]\nsdkappid = 1400000000\ngraph = \"node\"\n\
+             keys = [{{ file = \"key\" }}]\ncalls_per_second = 1000000\n{app}\n"
+        );
+        std::fs::write(place.join("server.toml"), text).unwrap();
+        let mut command = program();
+        command.arg("serve").arg("--config").arg(place.join("server.toml"));
+        command.arg("--cluster").arg(self.directory.path().join("cluster.toml"));
+        command.args(["--node", node]).stdout(std::process::Stdio::null());
+        Running::spawn(command, 1)
+    }
+
+    fn status(&self) -> Value {
+        let told = self.cluster(&["status", "--json"]);
+        serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"))
+    }
+
+    /// Waits until the nodes are at the end of the log, and each shard is told alike by another.
+    fn wait_until_alike(&self, nodes: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let status = self.status();
+            let is_alike = |node: &Value| {
+                let hosts_shards = node["answered_shards"] != 0;
+                let confirmed = &node["confirmed_shards"];
+                node["failure"].is_null()
+                    && hosts_shards
+                    && *confirmed == node["answered_shards"]
+                    && node["stopped"] == ""
+            };
+            let found = status["nodes"].as_array().unwrap();
+            let names: Vec<&str> =
+                found.iter().map(|node| node["node"].as_str().unwrap()).collect();
+            if found.iter().all(is_alike) && names == nodes && status["differing"] == "" {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn follow(client: &Client, from: &str, to: &str) -> u64 {
+    let body = json!({"From_Account": from, "FollowItem": [{"To_Account": to}]});
+    let answer = client.ask("follow_add", &body.to_string());
+    match answer["ErrorCode"].as_u64().unwrap() {
+        0 => answer["ResultItem"][0]["ResultCode"].as_u64().unwrap(),
+        code => code,
+    }
+}
+
+/// Followers, following, mutual, as a node has them for another account; the code where it has not.
+fn counts(client: &Client, from: &str, to: &str) -> Result<[u64; 3], u64> {
+    let body = json!({"From_Account": from, "To_Account": [to]});
+    let answer = client.ask("follow_get_info", &body.to_string());
+    let item = &answer["FollowInfo"][0];
+    match answer["ErrorCode"].as_u64().unwrap().max(item["ResultCode"].as_u64().unwrap_or(0)) {
+        0 => Ok(["FollowerCount", "FollowingCount", "MutualFollowingCount"]
+            .map(|name| item[name].as_u64().unwrap())),
+        code => Err(code),
+    }
+}
+
+fn wait_for_counts(client: &Client, from: &str, to: &str, expected: [u64; 3]) {
+    let deadline = Instant::now() + SOON;
+    while counts(client, from, to) != Ok(expected) {
+        assert!(
+            Instant::now() < deadline,
+            "{:?} instead of {expected:?}",
+            counts(client, from, to)
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn every_node_answers_for_all_and_a_killed_one_comes_back() {
+    let names = ["n1", "n2", "n3"];
+    let Some(site) = Site::create(&names, "max_following = 40") else { return };
+    let mut nodes = names.map(|node| site.start(node));
+    let clients = [0, 1, 2].map(|index| nodes[index].client());
+    clients[0].import(&["star", "nobody-follows-me"]);
+    let fans: Vec<String> = (0..60).map(|number| format!("fan-{number}")).collect();
+    clients[1].import(&fans.iter().map(String::as_str).collect::<Vec<_>>());
+
+    // Whoever asks is known at once at each node, and sees at once what was written through it.
+    for (number, fan) in fans.iter().enumerate() {
+        let client = &clients[number % 2];
+        assert_eq!(follow(client, fan, "star"), 0);
+        let shown = counts(client, fan, "star").unwrap()[0];
+        assert!(shown > number as u64 / 2, "{shown} followers after {} follows", number + 1);
+        if number == 30 {
+            nodes[2].signal(Signal::KILL);
+            nodes[2].wait(END);
+        }
+    }
+    for (number, fan) in fans.iter().enumerate() {
+        let expected = if number < 40 { 0 } else { 32100 };
+        assert_eq!(follow(&clients[0], "star", fan), expected, "{fan}");
+    }
+    wait_for_counts(&clients[1], "fan-0", "star", [60, 40, 40]);
+
+    nodes[2] = site.start("n3");
+    let client = nodes[2].client();
+    wait_for_counts(&client, "fan-0", "star", [60, 40, 40]);
+    site.wait_until_alike(&names);
+
+    assert_eq!(counts(&client, "nobody-by-this-name", "star"), Err(30003));
+    assert_eq!(counts(&client, "star", "nobody-by-this-name"), Err(30003));
+    let gone = client.ask("account_delete", r#"{"DeleteItem":[{"UserID":"star"}]}"#);
+    assert_eq!(gone["ResultItem"][0]["ResultCode"], 0, "{gone}");
+    wait_for_counts(&clients[0], "fan-0", "fan-1", [0, 0, 0]);
+    let check = client.ask("account_check", r#"{"CheckItem":[{"UserID":"star"}]}"#);
+    assert_eq!(check["ResultItem"][0]["AccountStatus"], "NotImported");
+
+    let (code, text) = nodes[0].get("/metrics");
+    assert_eq!(code, 200);
+    for line in [
+        "followgraph_node{sdkappid=\"1400000000\",what=\"shards\"} 4096",
+        "followgraph_node_events_total{sdkappid=\"1400000000\",what=\"given_up\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert_eq!(nodes[0].get("/readyz").0, 200);
+    nodes[0].signal(Signal::TERM);
+    assert!(nodes[0].wait(END).success(), "{}", nodes[0].log());
+}
+
+#[test]
+fn without_a_log_reads_go_on_and_writes_are_told_in_time() {
+    let Some(mut site) = Site::create(&["n1"], "create_missing_accounts = true") else { return };
+    let node = site.start("n1");
+    let client = node.client();
+    client.import(&["a", "b"]);
+    assert_eq!(follow(&client, "a", "b"), 0);
+    site.servers.kill_all();
+    let asked = Instant::now();
+    let code = follow(&client, "b", "a");
+    assert!(code == 30006 || code == 30007, "{code}");
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    // It hosts both, and still has what was confirmed.
+    assert_eq!(counts(&client, "a", "b"), Ok([1, 0, 0]));
+    site.servers.restart_all();
+    let deadline = Instant::now() + SOON;
+    while follow(&client, "b", "a") != 0 {
+        assert!(Instant::now() < deadline, "no writes after the log has come back");
+    }
+    assert_eq!(counts(&client, "a", "b"), Ok([1, 1, 1]));
+}
+
+#[test]
+fn shards_move_by_command_and_the_first_node_can_go() {
+    let Some(site) = Site::create(&["n1", "n2"], "create_missing_accounts = true") else { return };
+    let [first, second] = ["n1", "n2"].map(|node| site.start(node));
+    first.client().import(&["star"]);
+    for number in 0..50 {
+        let fan = format!("fan-{number}");
+        first.client().import(&[&fan]);
+        assert_eq!(follow(&first.client(), &fan, "star"), 0);
+    }
+    let added = site.cluster(&["add-node", "n3"]);
+    assert!(added.status.success(), "{added:?}");
+    let third = site.start("n3");
+    let moved = site.cluster(&["move", "n1", "n3", "0-1999"]);
+    assert!(moved.status.success(), "{moved:?}");
+    let text = site.cluster(&["status"]);
+    assert!(text.status.success(), "{text:?}");
+    let text = String::from_utf8(text.stdout).unwrap();
+    let of_first = text.lines().find(|line| line.starts_with("n1 ")).unwrap();
+    assert!(of_first.contains(" 2,096 ") && of_first.ends_with("fine"), "{text}");
+    let drained = site.cluster(&["drain", "n1"]);
+    assert!(drained.status.success(), "{drained:?}");
+    drop(first);
+    site.wait_until_alike(&["n2", "n3"]);
+    for client in [second.client(), third.client()] {
+        wait_for_counts(&client, "fan-0", "star", [50, 0, 0]);
+    }
+    let status = site.status();
+    assert_eq!(status["nodes"][1]["answered_shards"], ALL_SHARDS, "{status}");
+
+    let refused = site.cluster(&["move", "n2", "n9", "all"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("n9"), "{refused:?}");
+    drop(second);
+    let told = site.cluster(&["status"]);
+    assert_eq!(told.status.code(), Some(1), "a node does not answer: {told:?}");
+}
+
+#[test]
+fn the_example_does_what_it_says() {
+    // So that it is skipped, or fails, where log servers cannot be had.
+    if LogServers::start(1).is_none() {
+        return;
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = std::process::Command::new(root.join("examples/cluster/run"));
+    let ran = command.args(["--check", env!("CARGO_BIN_EXE_followgraph")]).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+}
