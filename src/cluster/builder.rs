@@ -11,7 +11,7 @@ use super::log::Tail;
 use super::machine::Machine;
 use super::node::{Backend, Shared};
 use super::placement::Placement;
-use super::snapshots::{self, Snapshots};
+use super::snapshots::{Snapshots, Watch};
 use super::state::{NodeDirectory, NodePart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
@@ -35,7 +35,7 @@ pub(super) struct Built {
 
 /// Looks again and again at what is to be done.
 pub(super) async fn run<B: Backend>(shared: Arc<Shared<B>>) {
-    let mut last_snapshot = Instant::now();
+    let (mut last_snapshot, mut watch) = (Instant::now(), Watch::default());
     loop {
         sleep(PAUSE).await;
         if let Err(error) = shared.bring_about().await {
@@ -44,7 +44,7 @@ pub(super) async fn run<B: Backend>(shared: Arc<Shared<B>>) {
         let interval = shared.options.snapshot_seconds.map(Duration::from_secs);
         if interval.is_some_and(|interval| last_snapshot.elapsed() >= interval) {
             last_snapshot = Instant::now();
-            if let Err(error) = snapshots::take(&shared).await {
+            if let Err(error) = watch.take(&shared).await {
                 tracing::warn!(node = shared.options.name, %error, "no snapshot was taken");
             }
         }
@@ -65,11 +65,11 @@ impl<B: Backend> Shared<B> {
         let missing = wanted.difference(&have);
         if !stopped.is_empty() {
             // What was wrong is in no graph of this node that could be taken as a source.
-            let built = self.build(&wanted).await?;
+            let built = self.build(&wanted, Some(&self.options.name)).await?;
             self.attach(built, names(), true).await?;
             self.count(|figures| &figures.rebuilds);
         } else if !missing.is_empty() {
-            let built = self.build(&missing).await?;
+            let built = self.build(&missing, None).await?;
             self.attach(built, Vec::new(), false).await?;
         } else if parts.len() > 1 || have != wanted {
             let (name, path) = self.directory.new_part();
@@ -118,14 +118,15 @@ impl<B: Backend> Shared<B> {
     }
 
     /// A graph that hosts these shards, as far as the log was when this began, from snapshots and,
-    /// for shards that have none, from the beginning of the log.
-    pub(super) async fn build(&self, shards: &ShardSet) -> Result<Built> {
+    /// for shards that have none, from the beginning of the log. What the node `wrong` said last is
+    /// not relied on.
+    pub(super) async fn build(&self, shards: &ShardSet, wrong: Option<&str>) -> Result<Built> {
         let extent = self.backend.extent().await?;
         let (all, _) = Snapshots::load(self.backend.as_ref()).await?;
         let mut sources: BTreeMap<String, ShardSet> = BTreeMap::new();
         let mut rest = ShardSet::none();
         for shard in shards.iter() {
-            match all.newest_of(shard).filter(|snapshot| snapshot.epoch == self.epoch) {
+            match all.source_of(shard, wrong).filter(|snapshot| snapshot.epoch == self.epoch) {
                 Some(snapshot) => sources
                     .entry(snapshot.name.clone())
                     .or_insert_with(ShardSet::none)

@@ -158,7 +158,7 @@ impl<B: Backend> Follower<B> {
     /// Begins anew from snapshots, because the log does not go back to where this node was.
     async fn restore(&mut self) -> Result<()> {
         let hosted = self.shared.placement.read().hosted_by(&self.shared.options.name);
-        let built = self.shared.build(&hosted).await?;
+        let built = self.shared.build(&hosted, None).await?;
         self.shared.count(|figures| &figures.rebuilds);
         let replaced = std::mem::take(&mut self.parts);
         self.adopt(vec![built.part], built.gateways, true)?;
@@ -231,7 +231,7 @@ impl<B: Backend> Follower<B> {
 /// What a node has that was never there: its shards, as far as the log is.
 async fn begin<B: Backend>(shared: &Shared<B>) -> Result<(Gateways, Vec<NodePart>)> {
     let hosted = shared.placement.read().hosted_by(&shared.options.name);
-    let Built { part, gateways } = shared.build(&hosted).await?;
+    let Built { part, gateways } = shared.build(&hosted, None).await?;
     shared.directory.save(&gateways, std::slice::from_ref(&part))?;
     Ok((gateways, vec![part]))
 }

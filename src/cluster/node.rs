@@ -204,7 +204,7 @@ impl<B: Backend> Node<B> {
     ///
     /// `Unavailable`, and what writing a graph can fail with. Nothing is cut then.
     pub async fn snapshot(&self) -> Result<Option<u64>> {
-        snapshots::take(&self.shared).await
+        snapshots::take(&self.shared, &ShardSet::none()).await
     }
 
     /// Stops the tasks of the node and waits until its graphs are closed.

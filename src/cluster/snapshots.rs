@@ -14,6 +14,7 @@ use crate::FollowGraph;
 use crate::error::{Error, Result};
 use crate::shards::{ShardSet, VirtualShard};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -27,6 +28,8 @@ const KEPT: usize = 2;
 pub(super) struct Snapshot {
     /// What the names of its objects begin with.
     pub(super) name: String,
+    /// Which node took it.
+    node: String,
     pub(super) epoch: u64,
     /// The last entry that is part of it.
     pub(super) position: u64,
@@ -46,16 +49,25 @@ impl Snapshots {
         values::load(shelf, KEY).await
     }
 
-    /// The newest snapshot with a shard.
-    pub(super) fn newest_of(&self, shard: VirtualShard) -> Option<&Snapshot> {
-        let with = self.snapshots.iter().filter(|snapshot| snapshot.shards.contains(shard));
-        with.max_by_key(|snapshot| snapshot.position)
+    fn with(&self, shard: VirtualShard) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().filter(move |snapshot| snapshot.shards.contains(shard))
+    }
+
+    /// The snapshot to begin a shard from: the newest. The last one of a node whose lists turned
+    /// out to be wrong since is passed over; nodes compare far more often than they take one.
+    pub(super) fn source_of(&self, shard: VirtualShard, wrong: Option<&str>) -> Option<&Snapshot> {
+        let of_wrong = self.with(shard).filter(|snapshot| Some(snapshot.node.as_str()) == wrong);
+        let doubtful = of_wrong.map(|snapshot| snapshot.position).max();
+        let is_doubtful = |snapshot: &&Snapshot| {
+            Some(snapshot.node.as_str()) == wrong && Some(snapshot.position) == doubtful
+        };
+        let good = self.with(shard).filter(|snapshot| !is_doubtful(snapshot));
+        good.max_by_key(|snapshot| snapshot.position)
     }
 
     /// The positions of the snapshots that are kept of a shard, newest first.
     fn kept_of(&self, shard: VirtualShard) -> Vec<u64> {
-        let with = self.snapshots.iter().filter(|snapshot| snapshot.shards.contains(shard));
-        let mut positions: Vec<u64> = with.map(|snapshot| snapshot.position).collect();
+        let mut positions: Vec<u64> = self.with(shard).map(|snapshot| snapshot.position).collect();
         positions.sort_unstable_by(|one, other| other.cmp(one));
         positions.truncate(KEPT);
         positions
@@ -115,16 +127,56 @@ impl Snapshot {
     }
 }
 
-/// Takes a snapshot of the shards that this node is the first to answer for, and purges what of the
-/// log nobody needs any more. `None` where there are no such shards, or nothing came since the
-/// last.
-pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> {
+/// What one node sees of the snapshots, time after time. Of each shard the first node to answer for
+/// it takes them; where none came for so long, the others do.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// The position of the newest snapshot of each shard, and at how many looks it was that.
+    seen: BTreeMap<VirtualShard, (u64, u32)>,
+}
+
+/// Looks without a new snapshot after which the first node to answer is taken to be away.
+const OVERDUE_LOOKS: u32 = 2;
+
+impl Watch {
+    /// The shards that no snapshot came for.
+    fn overdue(&mut self, snapshots: &Snapshots) -> ShardSet {
+        let mut overdue = ShardSet::none();
+        for shard in ShardSet::all().iter() {
+            let newest = snapshots.with(shard).map(|snapshot| snapshot.position).max();
+            let newest = newest.unwrap_or(0);
+            let seen = self.seen.entry(shard).or_insert((newest, 0));
+            if seen.0 != newest {
+                *seen = (newest, 0);
+            } else if seen.1 == OVERDUE_LOOKS {
+                overdue.insert(shard);
+            } else {
+                seen.1 += 1;
+            }
+        }
+        overdue
+    }
+
+    /// Takes a snapshot of what this node has to, because it is the first to answer or because
+    /// that one does not.
+    pub(super) async fn take<B: Backend>(&mut self, shared: &Shared<B>) -> Result<Option<u64>> {
+        let (snapshots, _) = Snapshots::load(shared.backend.as_ref()).await?;
+        let overdue = self.overdue(&snapshots);
+        take(shared, &overdue).await
+    }
+}
+
+/// Takes a snapshot of the shards that this node is the first to answer for, and of those `more`
+/// that it answers for, and purges what of the log nobody needs any more. `None` where there are no
+/// such shards, or nothing came since the last.
+pub(super) async fn take<B: Backend>(shared: &Shared<B>, more: &ShardSet) -> Result<Option<u64>> {
     let name = &shared.options.name;
     let own: ShardSet = {
         let placement = shared.placement.read();
         let is_first =
-            |shard: &VirtualShard| placement.hosts_of(*shard).first() == Some(&name.as_str());
-        shared.answers_for().iter().filter(is_first).collect()
+            |shard: VirtualShard| placement.hosts_of(shard).first() == Some(&name.as_str());
+        let is_own = |shard: &VirtualShard| more.contains(*shard) || is_first(*shard);
+        shared.answers_for().iter().filter(is_own).collect()
     };
     if own.is_empty() {
         return Ok(None);
@@ -134,6 +186,7 @@ pub(super) async fn take<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> 
     let gateways = shared.compose(&scratch, &own).await?;
     let snapshot = Snapshot {
         name: format!("{name}-{}", gateways.position),
+        node: name.clone(),
         epoch: shared.epoch,
         position: gateways.position,
         shards: own,
@@ -184,7 +237,8 @@ mod tests {
     use super::*;
 
     fn snapshot(position: u64, shards: ShardSet) -> Snapshot {
-        Snapshot { name: format!("n-{position}"), epoch: 1, position, shards, files: Vec::new() }
+        let (name, node) = (format!("n-{position}"), "n".to_owned());
+        Snapshot { name, node, epoch: 1, position, shards, files: Vec::new() }
     }
 
     #[test]
@@ -201,6 +255,6 @@ mod tests {
         all.snapshots.push(snapshot(50, low.clone()));
         assert_eq!(all.retire(), [snapshot(10, low)]);
         assert_eq!(all.purge_below(), Some(21));
-        assert_eq!(all.newest_of(VirtualShard::new(4000).unwrap()).unwrap().position, 40);
+        assert_eq!(all.source_of(VirtualShard::new(4000).unwrap(), None).unwrap().position, 40);
     }
 }

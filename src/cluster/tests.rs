@@ -532,12 +532,50 @@ fn a_batch_that_was_given_up_and_arrives_late_is_dead() {
 }
 
 #[test]
+fn the_log_is_cut_while_a_node_is_away() {
+    runtime().block_on(async {
+        let memory = Memory::new(6);
+        let everything = ["n0", "n1", "n2"].map(|node| (node, ShardSet::all()));
+        create_cluster(&memory, &everything).await.unwrap();
+        let (directory, start) = (directory(), Instant::now());
+        let mut nodes = Vec::new();
+        for node in ["n0", "n1"] {
+            let mut options = options(node, directory.path(), start);
+            options.snapshot_seconds = Some(20);
+            nodes.push(Node::start(Arc::new(memory.clone()), options).await.unwrap());
+        }
+        nodes[0].follow(&name(0), &name(1), true).await.unwrap();
+        let deadline = Instant::now() + Duration::from_mins(5);
+        while memory.extent().await.unwrap().first == 1 {
+            assert!(Instant::now() < deadline, "nobody took snapshots of the shards of n2");
+            // The graphs are written by threads that know nothing of simulated time.
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
+                .await
+                .unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        // A node that comes now begins from what the others took.
+        let late = options("n2", directory.path(), start);
+        let late = Node::start(Arc::new(memory.clone()), late).await.unwrap();
+        let position = late.barrier().await.unwrap();
+        late.wait_for(position).await.unwrap();
+        let counts = late.shared.counts(&[&name(1)]).remove(0);
+        assert_eq!(counts.unwrap().followers, 1);
+        nodes.push(late);
+        for node in nodes {
+            node.stop().await;
+        }
+    });
+}
+
+#[test]
 fn a_node_whose_lists_differ_stops_answering_and_is_built_anew() {
     runtime().block_on(async {
         // Of three replicas two are a majority.
         let everything = ["n0", "n1", "n2"].map(|node| (node, ShardSet::all()));
         let mut simulation = Simulation::placed(5, &everything).await;
-        let follower = name(0);
+        let is_first_of = |name: &String| VirtualShard::of(name).number().is_multiple_of(3);
+        let follower = (0..).map(name).find(is_first_of).unwrap();
         let position = {
             let node = simulation.nodes[0].as_ref().unwrap();
             node.follow(&follower, &name(1), true).await.unwrap();
@@ -551,6 +589,8 @@ fn a_node_whose_lists_differ_stops_answering_and_is_built_anew() {
         let wrong = hosts[0];
         let graph = wrong.shared.view.read().parts[0].graph.clone();
         graph.unfollow(&follower, &name(1)).unwrap();
+        // Wrong as it is, it is kept, and nobody must begin from it.
+        wrong.snapshot().await.unwrap();
         let sum = |node: &Node<Memory>| {
             let figure = &node.shared.figures.rebuilds;
             figure.load(std::sync::atomic::Ordering::Relaxed)
@@ -568,6 +608,7 @@ fn a_node_whose_lists_differ_stops_answering_and_is_built_anew() {
         }
         drop(graph);
         sleep(Duration::from_secs(10)).await;
+        assert_eq!(sum(wrong), 1, "it was built from what was wrong");
         for node in &hosts {
             assert!(node.answers_for().contains(shard));
             assert_eq!(node.shared.counts(&[&follower])[0].as_ref().unwrap().following, 2);
