@@ -149,8 +149,10 @@ async fn create(
         let message = format!("{replicas} replicas need as many nodes, not {}", names.len());
         return Err(Failure::usage(message));
     }
-    // No log of this cluster was made in the same second.
-    let epoch = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
+    // No log of this cluster was made in the same second. One without a placement is what an
+    // attempt left that did not come to its end.
+    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
+    let epoch = Nats::existing_epoch(&options).await?.unwrap_or_else(now);
     let nats = Nats::create(options, epoch).await?;
     let Placement { nodes, .. } = create_cluster(&nats, &spread(&names, replicas)).await?;
     for (name, placed) in nodes {

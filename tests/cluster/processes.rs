@@ -2,6 +2,7 @@
 
 use super::served::{Client, KEY, Running, program};
 use super::servers::LogServers;
+use followgraph::cluster::{Nats, NatsOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::process::Output;
@@ -235,6 +236,24 @@ fn shards_move_by_command_and_the_first_node_can_go() {
     drop(second);
     let told = site.cluster(&["status"]);
     assert_eq!(told.status.code(), Some(1), "a node does not answer: {told:?}");
+}
+
+/// What kept an attempt to make a cluster from its end does not keep the next one.
+#[test]
+fn a_cluster_that_was_half_made_is_made_by_the_next_attempt_and_then_by_none() {
+    let Some(site) = Site::create(&["n1"], "") else { return };
+    let file = site.directory.path().join("cluster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("\"site\"", "\"half\"")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = NatsOptions::from_file(&file).unwrap();
+    drop(runtime.block_on(Nats::create(options, 7)).unwrap());
+    let made = site.cluster(&["create", "n1", "n2"]);
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(site.status()["epoch"], 7);
+    let again = site.cluster(&["create", "n1", "n2"]);
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("a cluster already"), "{again:?}");
 }
 
 #[test]

@@ -290,6 +290,19 @@ impl Nats {
         Nats::with(options, client, jetstream, epoch).await
     }
 
+    /// The epoch of the log that there is, if any: with it, [`create`](Nats::create) ends what was
+    /// begun before.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Nats::connect).
+    pub async fn existing_epoch(options: &NatsOptions) -> Result<Option<u64>> {
+        let client = connect(options).await?;
+        let link = Link { client: &client, jetstream: &jetstream(&client) };
+        let found = link.stream(&options.stream()).await?;
+        found.map(|info| settings::epoch_of(options, &info.config)).transpose()
+    }
+
     /// Connects to a cluster that was made with [`create`](Nats::create).
     ///
     /// Every server that can be reached is asked for its version, and the settings of the log are
