@@ -575,7 +575,7 @@ fn a_node_whose_lists_differ_stops_answering_and_is_built_anew() {
         let everything = ["n0", "n1", "n2"].map(|node| (node, ShardSet::all()));
         let mut simulation = Simulation::placed(5, &everything).await;
         let is_first_of = |name: &String| VirtualShard::of(name).number().is_multiple_of(3);
-        let follower = (0..).map(name).find(is_first_of).unwrap();
+        let follower = (0..100).map(name).find(is_first_of).unwrap();
         let position = {
             let node = simulation.nodes[0].as_ref().unwrap();
             node.follow(&follower, &name(1), true).await.unwrap();
