@@ -137,12 +137,11 @@ async fn write(
             while !stop.load(Ordering::Relaxed) {
                 let [from, to] = [0, 0].map(|_| format!("user-{}", random.u32(..ACCOUNTS)));
                 let asked = Instant::now();
-                match node.follow(&from, &to, true).await {
-                    Ok(_) => written.micros.push(asked.elapsed().as_micros() as u32),
-                    Err(_) => {
-                        written.failed += 1;
-                        tokio::task::yield_now().await;
-                    }
+                if node.follow(&from, &to, true).await.is_ok() {
+                    written.micros.push(asked.elapsed().as_micros() as u32);
+                } else {
+                    written.failed += 1;
+                    tokio::task::yield_now().await;
                 }
                 let now = started.elapsed().as_micros() as u64;
                 stall
