@@ -291,7 +291,7 @@ impl Nats {
     }
 
     /// The epoch of the log that there is, if any: with it, [`create`](Nats::create) ends what was
-    /// begun before.
+    /// begun before. Waits half a minute for servers that have just been started.
     ///
     /// # Errors
     ///
@@ -299,7 +299,17 @@ impl Nats {
     pub async fn existing_epoch(options: &NatsOptions) -> Result<Option<u64>> {
         let client = connect(options).await?;
         let link = Link { client: &client, jetstream: &jetstream(&client) };
-        let found = link.stream(&options.stream()).await?;
+        let deadline = Instant::now() + CREATE_TIMEOUT;
+        let found = loop {
+            match link.stream(&options.stream()).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline =>
+                {
+                    sleep(RETRY_PAUSE).await;
+                }
+                found => break found?,
+            }
+        };
         found.map(|info| settings::epoch_of(options, &info.config)).transpose()
     }
 
