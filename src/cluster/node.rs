@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 /// All that a node needs of other people's software.
 pub trait Backend: Log + Shelf + Peers {}
@@ -337,7 +337,11 @@ impl<B> Shared<B> {
     }
 }
 
-/// Makes the placement of a new cluster: which node hosts which shards.
+/// How long a cluster that is made waits for a log that was made just before.
+const CREATE_TIME: Duration = Duration::from_secs(20);
+
+/// Makes the placement of a new cluster: which node hosts which shards. Waits for a log that has
+/// just been made.
 ///
 /// # Errors
 ///
@@ -352,16 +356,29 @@ pub async fn create_cluster<B: Backend>(
         let error = Error::new(ErrorKind::InvalidArgument, "every shard needs a node");
         return Err(error.expected("0-4095", all));
     }
-    Placement::change(backend, |placement| {
-        if !placement.nodes.is_empty() {
-            let message = "there is a cluster already";
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+    let mut wanted = Placement { epoch: extent.epoch, ..Placement::default() };
+    for (name, hosts) in nodes {
+        wanted.nodes.entry((*name).to_owned()).or_default().hosts = hosts.clone();
+    }
+    let deadline = Instant::now() + CREATE_TIME;
+    let mut may_be_there = false;
+    loop {
+        let made = Placement::change(backend, |placement| {
+            // It may be what an attempt wrote that was not confirmed.
+            let is_own = may_be_there && *placement == wanted;
+            if !is_own && !placement.nodes.is_empty() {
+                let message = "there is a cluster already";
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+            placement.clone_from(&wanted);
+            Ok(())
+        });
+        match made.await {
+            Err(error) if error.kind() == ErrorKind::Unavailable && Instant::now() < deadline => {
+                may_be_there = true;
+                sleep(Duration::from_millis(100)).await;
+            }
+            made => return made,
         }
-        placement.epoch = extent.epoch;
-        for (name, hosts) in nodes {
-            placement.nodes.entry((*name).to_owned()).or_default().hosts = hosts.clone();
-        }
-        Ok(())
-    })
-    .await
+    }
 }

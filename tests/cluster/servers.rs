@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -17,11 +18,42 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Servers hear of each other every second.
 const HEARD_OF: Duration = Duration::from_millis(1500);
 
+/// Held by all that use log servers, and by what measures alone.
+static IN_USE: RwLock<()> = RwLock::new(());
+
 /// Log servers that stop when this is dropped. They are named `n1`, `n2` and so on.
 pub(crate) struct LogServers {
     directory: TempDir,
     program: PathBuf,
     servers: Vec<Server>,
+    /// Let go last, when the servers have ended.
+    in_use: InUse,
+}
+
+/// Kept for as long as the servers run.
+enum InUse {
+    None,
+    BesideOthers { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+impl InUse {
+    fn beside_others() -> InUse {
+        InUse::BesideOthers { _guard: IN_USE.read().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Once no other test uses log servers. It does not queue: a test may use two sets of them.
+    fn alone() -> InUse {
+        loop {
+            match IN_USE.try_write() {
+                Ok(guard) => return InUse::Alone { _guard: guard },
+                Err(TryLockError::Poisoned(poisoned)) => {
+                    return InUse::Alone { _guard: poisoned.into_inner() };
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
 }
 
 struct Server {
@@ -54,12 +86,21 @@ impl LogServers {
         LogServers::start_with(count, "")
     }
 
+    /// The same while no other test has log servers: for what times are measured of.
+    pub(crate) fn start_alone(count: usize) -> Option<LogServers> {
+        LogServers::start_in(count, "", InUse::alone())
+    }
+
     /// The same, with more lines in the configuration of each server.
     pub(crate) fn start_with(count: usize, more: &str) -> Option<LogServers> {
+        LogServers::start_in(count, more, InUse::beside_others())
+    }
+
+    fn start_in(count: usize, more: &str, in_use: InUse) -> Option<LogServers> {
         assert!(count == 1 || count == 3, "a log has one server or three");
         let program = program()?;
+        let mut servers = LogServers::configure(count, more, program, in_use);
         for attempt in 1.. {
-            let mut servers = LogServers::configure(count, more, program.clone());
             for index in 0..count {
                 servers.spawn(index);
             }
@@ -68,11 +109,19 @@ impl LogServers {
                 Err(reason) if attempt == START_ATTEMPTS => panic!("{reason}"),
                 Err(reason) => eprintln!("log servers are started once more: {reason}"),
             }
+            servers = servers.configured_anew(count, more);
         }
         unreachable!("the last attempt returns or fails")
     }
 
-    fn configure(count: usize, more: &str, program: PathBuf) -> LogServers {
+    /// On other ports and in another directory.
+    fn configured_anew(mut self, count: usize, more: &str) -> LogServers {
+        self.kill_all();
+        let in_use = std::mem::replace(&mut self.in_use, InUse::None);
+        LogServers::configure(count, more, self.program.clone(), in_use)
+    }
+
+    fn configure(count: usize, more: &str, program: PathBuf, in_use: InUse) -> LogServers {
         let directory = tempfile::tempdir().unwrap();
         // Held all at the same time, so that they differ.
         let held: Vec<TcpListener> =
@@ -106,7 +155,7 @@ impl LogServers {
             Server { client_port, monitor_port, config, process: None }
         });
         let servers = servers.collect();
-        LogServers { directory, program, servers }
+        LogServers { directory, program, servers, in_use }
     }
 
     fn name(index: usize) -> String {

@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How often a server says that there is nothing.
-const HEARTBEAT: Duration = Duration::from_millis(150);
+const HEARTBEAT: Duration = Duration::from_millis(100);
 /// A server that says nothing for so long has forgotten this reader, or is gone. What it forgets it
 /// forgets without a word, also when it retires in an orderly way: then this is how long changes
 /// wait that the log has confirmed. A false alarm costs a new reader.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
+/// How long one may take that begins: first the servers agree on who it is.
+const BEGIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// A reader that went away is forgotten after this.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
@@ -75,7 +77,7 @@ impl Reader {
         };
         let created = shared.jetstream.create_consumer_on_stream(config, stream).await;
         created.map_err(|error| shared.link().unavailable(&what, error))?;
-        let silent_until = Instant::now() + SILENCE_MAX;
+        let silent_until = Instant::now() + BEGIN_TIME_MAX;
         let shared = Arc::clone(shared);
         Ok(Reader { shared, subscriber, what, received_count: 0, owed: None, silent_until })
     }

@@ -1,5 +1,6 @@
 //! Log servers crash under the nodes.
 
+use super::super::servers::LogServers;
 use super::load::{Load, Report};
 use super::replay::Replay;
 use super::{Cluster, LOG, on_two_nodes, run};
@@ -52,7 +53,8 @@ fn killed_log_servers_cost_no_confirmed_change_and_no_node_differs() {
 #[test]
 fn log_servers_that_retire_one_after_the_other_are_hardly_noticed() {
     run(async {
-        let Some(mut cluster) = Cluster::start(3, on_two_nodes()).await else { return };
+        let Some(servers) = block_in_place(|| LogServers::start_alone(3)) else { return };
+        let mut cluster = Cluster::on(servers, on_two_nodes()).await;
         let load = Load::start(&cluster, 6, Duration::from_millis(10));
         sleep(Duration::from_secs(2)).await;
         block_in_place(|| {

@@ -70,6 +70,11 @@ impl Cluster {
     /// `None` where log servers cannot be had here.
     async fn start(server_count: usize, shards: [ShardSet; 3]) -> Option<Cluster> {
         let servers = tokio::task::block_in_place(|| LogServers::start(server_count))?;
+        Some(Cluster::on(servers, shards).await)
+    }
+
+    /// On log servers that were just started.
+    async fn on(servers: LogServers, shards: [ShardSet; 3]) -> Cluster {
         let directory = tempfile::tempdir().unwrap();
         let maker = Nats::create(nats_options(&servers, "test"), 1).await.unwrap();
         let placement: Vec<_> = NODES.into_iter().zip(shards).collect();
@@ -80,7 +85,7 @@ impl Cluster {
             let options = node_options(name, cluster.directory.path());
             cluster.nodes.push(Arc::new(Node::start(backend, options).await.unwrap()));
         }
-        Some(cluster)
+        cluster
     }
 
     /// A connection beside those of the nodes.
