@@ -189,10 +189,17 @@ pub(crate) fn make_private(bytes: &mut [u8]) {
     let _ = bytes;
 }
 
-/// Gives memory that was freed back to the operating system. The GNU allocator keeps it otherwise:
-/// what thousands of small changes took would stay with the process after the checkpoint that
-/// writes them out. Cost: a look at the free memory of the process, some milliseconds.
-pub(crate) fn give_back_freed_memory() {
+/// Less than this is not worth a look at the free memory of the whole process.
+const GIVEN_BACK_MIN_BYTES: usize = 1 << 20;
+
+/// Gives memory back to the operating system when about so much was freed. The GNU allocator keeps
+/// it otherwise: what thousands of small changes took would stay with the process after the
+/// checkpoint that writes them out. Cost: a look at the free memory of the process, some
+/// milliseconds.
+pub(crate) fn give_back_freed_memory(freed_bytes: usize) {
+    if freed_bytes < GIVEN_BACK_MIN_BYTES {
+        return;
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
     {
         #[expect(unsafe_code, reason = "the C library has no safe form of this call")]

@@ -226,8 +226,9 @@ impl Shared {
         self.adopt(&mut commit, image_sequence, true)?;
         drop(commit);
         // The old graph is taken apart here, when nobody waits.
+        let freed_bytes = graph.heap_bytes();
         drop(graph);
-        give_back_freed_memory();
+        give_back_freed_memory(freed_bytes);
         Ok(())
     }
 

@@ -335,9 +335,10 @@ impl Shared {
         {
             opened.tail.apply(&mut opened.graph)?;
         }
+        let freed_bytes = self.state.read().heap_bytes();
         self.replace(reader, &mut place, opened)?;
         drop(place);
-        give_back_freed_memory();
+        give_back_freed_memory(freed_bytes);
         Ok(())
     }
 }
