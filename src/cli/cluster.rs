@@ -5,9 +5,10 @@ use super::output::{Align, Table, grouped, say, write_json};
 use clap::{Args, Subcommand};
 use followgraph::ShardSet;
 use followgraph::cluster::{
-    self, ClusterStatus, Nats, NatsOptions, NodeStatus, Placement, create_cluster, spread,
+    self, ClusterStatus, Nats, NatsOptions, NodeEnd, NodeStatus, Placement, create_cluster, spread,
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -21,11 +22,13 @@ use std::time::{Duration, SystemTime};
     followgraph cluster --config cluster.toml status\n  \
     followgraph cluster --config cluster.toml add-node n4\n  \
     followgraph cluster --config cluster.toml move n1 n4 0-1023\n  \
-    followgraph cluster --config cluster.toml drain n1")]
+    followgraph cluster --config cluster.toml drain n1\n  \
+    followgraph cluster end /var/lib/followgraph/n1\n  \
+    followgraph cluster --config cluster.toml renew n1=17:90412:0-4095 n2=17:90412:0-4095")]
 pub(crate) struct Cluster {
-    /// The file that says where the log is
+    /// The file that says where the log is; for all but `end`
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
 }
@@ -72,6 +75,17 @@ enum Action {
         /// Its name
         node: String,
     },
+    /// Say how far a node came before the log was lost, and what it has
+    End {
+        /// Its directory; the node may be running
+        directory: PathBuf,
+    },
+    /// Begin a new log behind one that was lost, from what the nodes have
+    Renew {
+        /// Each node, and what `end` said of it
+        #[arg(required = true, value_name = "NODE=END", value_parser = parse_end)]
+        nodes: Vec<(String, NodeEnd)>,
+    },
     /// Move all that a node hosts to the others, and forget it
     Drain {
         /// Its name
@@ -96,7 +110,14 @@ impl Wait {
 
 impl Cluster {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        let options = NatsOptions::from_file(&self.config)?;
+        if let Action::End { directory } = &self.action {
+            writeln!(out, "{}", cluster::node_end(directory)?)?;
+            return Ok(Verdict::Fine);
+        }
+        let Some(config) = &self.config else {
+            return Err(Failure::usage("--config FILE says where the log is; it is missing"));
+        };
+        let options = NatsOptions::from_file(config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime
             .map_err(|error| Failure::usage(format!("cannot start the threads: {error}")))?;
@@ -104,12 +125,16 @@ impl Cluster {
     }
 
     async fn act(&self, options: NatsOptions, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        if let Action::Create { nodes, replicas } = &self.action {
-            return create(options, nodes, replicas.map(std::num::NonZeroUsize::get)).await;
+        match &self.action {
+            Action::Create { nodes, replicas } => {
+                return create(options, nodes, replicas.map(std::num::NonZeroUsize::get)).await;
+            }
+            Action::Renew { nodes } => return renew(options, nodes).await,
+            _ => {}
         }
         let nats = Nats::connect(options).await?;
         match &self.action {
-            Action::Create { .. } => {}
+            Action::Create { .. } | Action::Renew { .. } | Action::End { .. } => {}
             Action::Status { json } => return show(&cluster::status(&nats).await?, *json, out),
             Action::Move { from, to, shards, wait } => {
                 cluster::move_shards(&nats, from, to, shards, wait.time()).await?;
@@ -139,26 +164,66 @@ async fn create(
     nodes: &[String],
     replicas: Option<usize>,
 ) -> Result<Verdict, Failure> {
-    let mut names: Vec<&str> = nodes.iter().map(String::as_str).collect();
-    names.sort_unstable();
-    if let Some([twice, _]) = names.array_windows().find(|[one, next]| one == next) {
-        return Err(Failure::usage(format!("node {twice:?} is named twice")));
-    }
+    let names = once_each(nodes.iter().map(String::as_str))?;
     let replicas = replicas.unwrap_or(names.len().min(REPLICAS_DEFAULT_MAX));
     if replicas > names.len() {
         let message = format!("{replicas} replicas need as many nodes, not {}", names.len());
         return Err(Failure::usage(message));
     }
-    // No log of this cluster was made in the same second. One without a placement is what an
-    // attempt left that did not come to its end.
-    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
-    let epoch = Nats::existing_epoch(&options).await?.unwrap_or_else(now);
+    let epoch = epoch_for(&options).await?;
     let nats = Nats::create(options, epoch).await?;
-    let Placement { nodes, .. } = create_cluster(&nats, &spread(&names, replicas)).await?;
-    for (name, placed) in nodes {
-        say(format_args!("{name} hosts {}", placed.hosts));
+    say_hosts(&create_cluster(&nats, &spread(&names, replicas)).await?);
+    Ok(Verdict::Fine)
+}
+
+async fn renew(options: NatsOptions, nodes: &[(String, NodeEnd)]) -> Result<Verdict, Failure> {
+    once_each(nodes.iter().map(|(name, _)| name.as_str()))?;
+    let ends: BTreeMap<String, NodeEnd> = nodes.iter().cloned().collect();
+    let last = cluster::last_entry(&ends)?;
+    let epoch = epoch_for(&options).await?;
+    if epoch == last.epoch {
+        let message = format!("log {epoch} is there: start the nodes, and they go on with it");
+        return Err(Failure::usage(message));
+    }
+    let nats = Nats::create_behind(options, epoch, last.sequence).await?;
+    say_hosts(&cluster::renew_cluster(&nats, &ends).await?);
+    let is_level = |end: &NodeEnd| end.position == last;
+    let behind: Vec<&str> =
+        ends.iter().filter(|(_, end)| !is_level(end)).map(|(name, _)| name.as_str()).collect();
+    say(format_args!("log {epoch} goes on behind entry {} of log {}", last.sequence, last.epoch));
+    if !behind.is_empty() {
+        say(format_args!("start the others first: {} begin anew from them", behind.join(", ")));
     }
     Ok(Verdict::Fine)
+}
+
+/// A number for a log that is made: no log of this cluster was made in the same second. One without
+/// a placement is what an attempt left that did not come to its end.
+async fn epoch_for(options: &NatsOptions) -> Result<u64, Failure> {
+    let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
+    Ok(Nats::existing_epoch(options).await?.unwrap_or_else(now))
+}
+
+/// The names of nodes in order, each of them once.
+fn once_each<'a>(nodes: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, Failure> {
+    let mut names: Vec<&str> = nodes.collect();
+    names.sort_unstable();
+    match names.array_windows().find(|[one, next]| one == next) {
+        Some([twice, _]) => Err(Failure::usage(format!("node {twice:?} is named twice"))),
+        None => Ok(names),
+    }
+}
+
+fn say_hosts(placement: &Placement) {
+    for (name, placed) in &placement.nodes {
+        say(format_args!("{name} hosts {}", placed.hosts));
+    }
+}
+
+fn parse_end(text: &str) -> Result<(String, NodeEnd), String> {
+    let (name, end) = text.split_once('=').ok_or("NODE=END, as in n1=17:90412:0-4095")?;
+    let end = end.parse().map_err(|error: followgraph::Error| error.to_string())?;
+    Ok((name.to_owned(), end))
 }
 
 /// A node as programs read it.

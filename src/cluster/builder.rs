@@ -11,7 +11,7 @@ use super::log::Tail;
 use super::machine::Machine;
 use super::node::{Backend, Shared};
 use super::placement::Placement;
-use super::snapshots::{Snapshots, Watch};
+use super::snapshots::{self, Snapshots, Watch};
 use super::state::{NodeDirectory, NodePart};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
@@ -36,10 +36,19 @@ pub(super) struct Built {
 /// Looks again and again at what is to be done.
 pub(super) async fn run<B: Backend>(shared: Arc<Shared<B>>) {
     let (mut last_snapshot, mut watch) = (Instant::now(), Watch::default());
+    let mut begins_in_the_middle = shared.placement.read().goes_on_behind.is_some();
     loop {
         sleep(PAUSE).await;
         if let Err(error) = shared.bring_about().await {
             tracing::warn!(node = shared.options.name, %error, "shards are not ready yet");
+        }
+        if begins_in_the_middle {
+            match snapshots::take_missing(&shared).await {
+                Ok(_) => begins_in_the_middle = false,
+                Err(error) => {
+                    tracing::warn!(node = shared.options.name, %error, "no snapshot was taken");
+                }
+            }
         }
         let interval = shared.options.snapshot_seconds.map(Duration::from_secs);
         if interval.is_some_and(|interval| last_snapshot.elapsed() >= interval) {

@@ -9,6 +9,7 @@ use super::log::{Entry, Tail};
 use super::machine::{Applied, Machine};
 use super::message::{Digests, Message};
 use super::node::{Backend, Shared};
+use super::renewal::Takeover;
 use super::state::NodePart;
 use super::tally::Tally;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,9 +18,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const PAUSE: Duration = Duration::from_millis(30);
+const SNAPSHOT_WAIT: Duration = Duration::from_mins(1);
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a follower is asked to do between two entries.
 pub(super) enum Command {
@@ -54,14 +57,13 @@ impl<B: Backend> Follower<B> {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Result<Follower<B>> {
         let (gateways, parts) = match shared.directory.load()? {
-            Some(found) => (found.gateways, found.parts),
+            Some(found) if found.gateways.epoch == shared.epoch => (found.gateways, found.parts),
+            Some(found) => match shared.take_over(found)? {
+                Takeover::Complete(gateways, parts) => (gateways, parts),
+                Takeover::Behind => begin_anew(&shared).await?,
+            },
             None => begin(&shared).await?,
         };
-        if gateways.epoch != shared.epoch {
-            let message = "the directory of the node follows another log";
-            let error = Error::new(ErrorKind::Incompatible, message);
-            return Err(error.expected(shared.epoch, gateways.epoch));
-        }
         let graphs = parts.iter().map(|part| part.graph.clone()).collect();
         let machine = Machine::new(graphs, gateways)?;
         shared.view.write().parts.clone_from(&parts);
@@ -226,6 +228,23 @@ impl<B: Backend> Follower<B> {
             view.stopped = view.stopped.union(&wrong);
         }
     }
+}
+
+/// What a node has that did not come as far as a lost log did. The nodes that did take a snapshot
+/// as soon as they are started, and that is waited for.
+async fn begin_anew<B: Backend>(shared: &Shared<B>) -> Result<(Gateways, Vec<NodePart>)> {
+    tracing::warn!(node = shared.options.name, "the lost log had more; beginning anew");
+    let deadline = Instant::now() + SNAPSHOT_WAIT;
+    let begun = loop {
+        match begin(shared).await {
+            Err(error) if error.kind() == ErrorKind::PositionLost && Instant::now() < deadline => {
+                sleep(SNAPSHOT_PAUSE).await;
+            }
+            begun => break begun?,
+        }
+    };
+    shared.directory.remove_all_but(std::slice::from_ref(&begun.1[0].name))?;
+    Ok(begun)
 }
 
 /// What a node has that was never there: its shards, as far as the log is.

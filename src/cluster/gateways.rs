@@ -44,6 +44,11 @@ impl Gateways {
         Gateways { epoch, ..Gateways::default() }
     }
 
+    /// Of a log that goes on behind an entry, and has none yet.
+    pub(super) fn behind(epoch: u64, last: u64) -> Gateways {
+        Gateways { epoch, position: last, ..Gateways::default() }
+    }
+
     /// Takes note of a batch.
     pub(super) fn arrive(&mut self, gateway: u64, counter: u64, floor: u64) -> Arrival {
         let seen = self.seen.entry(gateway).or_default();

@@ -38,7 +38,8 @@ pub struct MemoryFaults {
     pub delay_millis: u64,
 }
 
-/// A log, a shelf and peers in the memory of one process. Clones share everything.
+/// A log, a shelf and peers in the memory of one process. Clones share everything, and write to one
+/// epoch of the log only.
 ///
 /// ```
 /// use followgraph::cluster::{Log, Memory};
@@ -52,7 +53,10 @@ pub struct MemoryFaults {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Memory(Arc<Shared>);
+pub struct Memory {
+    shared: Arc<Shared>,
+    epoch: u64,
+}
 
 struct Shared {
     state: Mutex<State>,
@@ -96,54 +100,67 @@ impl Memory {
     /// An empty log of an epoch, and nothing goes wrong.
     pub fn new(epoch: u64) -> Memory {
         let state = State { epoch, first: 1, ..State::default() };
-        Memory(Arc::new(Shared {
+        let shared = Shared {
             state: Mutex::new(state),
             last: watch::Sender::new(0),
             start: std::sync::OnceLock::new(),
-        }))
+        };
+        Memory { shared: Arc::new(shared), epoch }
     }
 
     /// What goes wrong from now on, and the seed it is drawn from.
     pub fn set_faults(&self, seed: u64, faults: MemoryFaults) {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         (state.seed, state.faults) = (seed, faults);
     }
 
-    /// Loses the log, and makes an empty one of another epoch.
-    pub fn lose_log(&self, epoch: u64) {
-        let mut state = self.0.state.lock();
-        (state.epoch, state.first) = (epoch, 1);
-        state.entries.clear();
-        state.purged.clear();
-        state.ids.clear();
-        state.late.clear();
-        self.0.last.send_replace(0);
+    /// Loses everything, and makes an empty log of another epoch whose first entry comes behind
+    /// `last`. The connection to it is the answer: no entry of this one gets there.
+    #[must_use]
+    pub fn lose_log(&self, epoch: u64, last: u64) -> Memory {
+        let mut state = self.shared.state.lock();
+        let State { seed, draw_count, faults, .. } = *state;
+        let mut purged = std::mem::take(&mut state.purged);
+        purged.append(&mut state.entries);
+        purged.retain(|entry| entry.sequence <= last);
+        let first = last + 1;
+        *state = State { seed, draw_count, faults, epoch, first, purged, ..State::default() };
+        self.shared.last.send_replace(last);
+        Memory { shared: self.shared.clone(), epoch }
     }
 
     /// Appends what no node would: for tests of what nodes do about it.
-    pub fn append_raw(&self, bytes: impl Into<Bytes>) -> u64 {
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` where the log was lost.
+    pub fn append_raw(&self, bytes: impl Into<Bytes>) -> Result<u64> {
         self.store(bytes.into())
     }
 
-    /// Every entry there ever was of this log, purged ones included.
+    /// Every entry there ever was, purged ones and those of lost logs included.
     pub fn history(&self) -> Vec<Entry> {
-        let state = self.0.state.lock();
+        let state = self.shared.state.lock();
         state.purged.iter().chain(&state.entries).cloned().collect()
     }
 
-    fn store(&self, bytes: Bytes) -> u64 {
-        let mut state = self.0.state.lock();
-        let start = *self.0.start.get_or_init(Instant::now);
+    fn store(&self, bytes: Bytes) -> Result<u64> {
+        let mut state = self.shared.state.lock();
+        if state.epoch != self.epoch {
+            let error = Error::new(ErrorKind::Incompatible, "the log was lost");
+            return Err(error.expected(self.epoch, state.epoch));
+        }
+        let start = *self.shared.start.get_or_init(Instant::now);
         let sequence = state.first + state.entries.len() as u64;
         let time_millis = START_MILLIS + start.elapsed().as_millis() as u64;
         state.entries.push(Entry { sequence, time_millis, bytes });
-        self.0.last.send_replace(sequence);
-        sequence
+        self.shared.last.send_replace(sequence);
+        Ok(sequence)
     }
 
     async fn delay(&self) {
         let millis = {
-            let mut state = self.0.state.lock();
+            let mut state = self.shared.state.lock();
             match state.faults.delay_millis {
                 0 => 0,
                 most => state.draw() % (most + 1),
@@ -155,16 +172,16 @@ impl Memory {
     }
 
     fn strikes(&self, of: impl Fn(&MemoryFaults) -> u64) -> bool {
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         let one_in = of(&state.faults);
         state.strikes(one_in)
     }
 
     /// Copies whose time has come arrive again.
-    fn deliver_late(&self) {
+    fn deliver_late(&self) -> Result<()> {
         let now = Instant::now();
         let due: Vec<Bytes> = {
-            let mut state = self.0.state.lock();
+            let mut state = self.shared.state.lock();
             state.ids.retain(|_, (_, at)| now - *at < DEDUPLICATION);
             let (due, later) =
                 std::mem::take(&mut state.late).into_iter().partition(|late| late.0 <= now);
@@ -172,9 +189,7 @@ impl Memory {
             let due: Vec<(Instant, Bytes)> = due;
             due.into_iter().map(|(_, bytes)| bytes).collect()
         };
-        for bytes in due {
-            self.store(bytes);
-        }
+        due.into_iter().try_for_each(|bytes| self.store(bytes).map(drop))
     }
 }
 
@@ -186,17 +201,17 @@ impl Log for Memory {
         if self.strikes(|faults| faults.lost_append) {
             return Err(lost("an append"));
         }
-        self.deliver_late();
-        let known = self.0.state.lock().ids.get(id).map(|(sequence, _)| *sequence);
+        self.deliver_late()?;
+        let known = self.shared.state.lock().ids.get(id).map(|(sequence, _)| *sequence);
         let (sequence, is_duplicate) = if let Some(sequence) = known {
             (sequence, true)
         } else {
+            let sequence = self.store(bytes.clone())?;
             if self.strikes(|faults| faults.late_copy) {
                 let due = Instant::now() + DEDUPLICATION + Duration::from_secs(1);
-                self.0.state.lock().late.push((due, bytes.clone()));
+                self.shared.state.lock().late.push((due, bytes));
             }
-            let sequence = self.store(bytes);
-            self.0.state.lock().ids.insert(id.to_owned(), (sequence, Instant::now()));
+            self.shared.state.lock().ids.insert(id.to_owned(), (sequence, Instant::now()));
             (sequence, false)
         };
         if self.strikes(|faults| faults.lost_ack) {
@@ -208,24 +223,24 @@ impl Log for Memory {
 
     async fn tail(&self, from: u64) -> Result<MemoryTail> {
         self.delay().await;
-        let first = self.0.state.lock().first;
+        let first = self.shared.state.lock().first;
         if from < first {
             let message = "entries from there on were purged";
             return Err(Error::new(ErrorKind::PositionLost, message).expected(first, from));
         }
-        Ok(MemoryTail { memory: self.clone(), last: self.0.last.subscribe(), next: from })
+        Ok(MemoryTail { memory: self.clone(), last: self.shared.last.subscribe(), next: from })
     }
 
     async fn extent(&self) -> Result<Extent> {
         self.delay().await;
-        let state = self.0.state.lock();
+        let state = self.shared.state.lock();
         let last = state.first + state.entries.len() as u64 - 1;
         Ok(Extent { epoch: state.epoch, first: state.first, last })
     }
 
     async fn purge_below(&self, sequence: u64) -> Result<()> {
         self.delay().await;
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         let count = sequence.saturating_sub(state.first).min(state.entries.len() as u64);
         let purged: Vec<Entry> = state.entries.drain(..count as usize).collect();
         state.purged.extend(purged);
@@ -250,7 +265,7 @@ impl Tail for MemoryTail {
         if self.memory.strikes(|faults| faults.cut_tail) {
             return Err(lost("a reader"));
         }
-        let state = self.memory.0.state.lock();
+        let state = self.memory.shared.state.lock();
         let place = next.checked_sub(state.first);
         let entry = place.and_then(|place| state.entries.get(place as usize));
         let entry = entry.ok_or_else(|| {
@@ -265,12 +280,12 @@ impl Tail for MemoryTail {
 impl Shelf for Memory {
     async fn get(&self, key: &str) -> Result<Option<Value>> {
         self.delay().await;
-        Ok(self.0.state.lock().values.get(key).cloned())
+        Ok(self.shared.state.lock().values.get(key).cloned())
     }
 
     async fn set(&self, key: &str, bytes: Bytes, expected_revision: u64) -> Result<Option<u64>> {
         self.delay().await;
-        let mut state = self.0.state.lock();
+        let mut state = self.shared.state.lock();
         let revision = state.values.get(key).map_or(0, |value| value.revision);
         if revision != expected_revision {
             return Ok(None);
@@ -284,13 +299,13 @@ impl Shelf for Memory {
     async fn put_object(&self, name: &str, file: &Path) -> Result<()> {
         self.delay().await;
         let content = std::fs::read(file).map_err(|source| Error::io("read", file, &source))?;
-        self.0.state.lock().objects.insert(name.to_owned(), content.into());
+        self.shared.state.lock().objects.insert(name.to_owned(), content.into());
         Ok(())
     }
 
     async fn get_object(&self, name: &str, file: &Path) -> Result<()> {
         self.delay().await;
-        let content = self.0.state.lock().objects.get(name).cloned();
+        let content = self.shared.state.lock().objects.get(name).cloned();
         let content = content.ok_or_else(|| {
             Error::new(ErrorKind::NotHosted, format!("there is no object {name:?}"))
         })?;
@@ -299,7 +314,7 @@ impl Shelf for Memory {
 
     async fn delete_object(&self, name: &str) -> Result<()> {
         self.delay().await;
-        self.0.state.lock().objects.remove(name);
+        self.shared.state.lock().objects.remove(name);
         Ok(())
     }
 }
@@ -309,7 +324,7 @@ impl Peers for Memory {
 
     async fn ask(&self, node: &str, request: Bytes) -> Result<Bytes> {
         self.delay().await;
-        let inbox = self.0.state.lock().inboxes.get(node).cloned();
+        let inbox = self.shared.state.lock().inboxes.get(node).cloned();
         let (reply, answer) = oneshot::channel();
         let is_lost = self.strikes(|faults| faults.lost_answer);
         let sent = inbox.is_some_and(|inbox| inbox.send((request, MemoryReply(reply))).is_ok());
@@ -326,7 +341,7 @@ impl Peers for Memory {
 
     async fn listen(&self, node: &str) -> Result<MemoryInbox> {
         let (sender, inbox) = mpsc::unbounded_channel();
-        self.0.state.lock().inboxes.insert(node.to_owned(), sender);
+        self.shared.state.lock().inboxes.insert(node.to_owned(), sender);
         Ok(MemoryInbox(inbox))
     }
 }

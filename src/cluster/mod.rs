@@ -17,6 +17,7 @@ mod node;
 mod peers;
 mod placement;
 mod removals;
+mod renewal;
 mod routes;
 mod snapshots;
 mod state;
@@ -37,5 +38,6 @@ pub use node::{Backend, Node, NodeOptions, Position, create_cluster};
 pub use placement::{
     NodePlacement, Placement, add_node, add_replica, drain, move_shards, remove_replica, spread,
 };
+pub use renewal::{NodeEnd, last_entry, node_end, renew_cluster};
 pub use routes::Decided;
 pub use status::{ClusterStatus, NodeStatus, NodeTold, status};

@@ -69,7 +69,9 @@ impl NodeOptions {
 
 /// A place in the log of a cluster: how far a node has come, or has to have come for an answer to
 /// show what its asker wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Position {
     /// Which log.
     pub epoch: u64,
@@ -97,6 +99,8 @@ pub(super) struct Shared<B> {
     /// Why the node no longer follows the log.
     pub(super) failure: Mutex<Option<Error>>,
     pub(super) figures: Figures,
+    /// Held by whoever takes a snapshot.
+    pub(super) taking_snapshot: tokio::sync::Mutex<()>,
     /// What the follower is asked to do.
     pub(super) commands: mpsc::UnboundedSender<Command>,
 }
@@ -135,6 +139,7 @@ impl<B: Backend> Node<B> {
             applied: watch::Sender::new(0),
             failure: Mutex::new(None),
             figures: Figures::default(),
+            taking_snapshot: tokio::sync::Mutex::default(),
             commands,
             backend,
             options,

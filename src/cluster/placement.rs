@@ -1,6 +1,7 @@
 //! Which node keeps which shards: one small value, changed by compare-and-set.
 
 use super::log::Shelf;
+use super::node::Position;
 use super::values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::{SHARD_COUNT, ShardSet, VirtualShard};
@@ -16,6 +17,9 @@ const KEY: &str = "placement";
 pub struct Placement {
     /// Which log the nodes follow.
     pub epoch: u64,
+    /// The last entry of the log before, where that one was lost and this one goes on behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on_behind: Option<Position>,
     /// The nodes, by name.
     pub nodes: BTreeMap<String, NodePlacement>,
 }
@@ -284,7 +288,7 @@ mod tests {
     fn the_first_to_be_asked_differs_from_shard_to_shard() {
         let everything = NodePlacement { hosts: ShardSet::all(), ..NodePlacement::default() };
         let nodes = ["a", "b", "c"].map(|name| (name.to_owned(), everything.clone()));
-        let placement = Placement { epoch: 1, nodes: nodes.into() };
+        let placement = Placement { epoch: 1, nodes: nodes.into(), ..Placement::default() };
         let first = |number| placement.hosts_of(VirtualShard::new(number).unwrap())[0];
         assert_eq!([first(0), first(1), first(2), first(3)], ["a", "b", "c", "a"]);
     }

@@ -95,9 +95,11 @@ impl Snapshots {
     /// Adds a snapshot whose objects are there.
     async fn add(shelf: &impl Shelf, snapshot: &Snapshot) -> Result<(Snapshots, Vec<Snapshot>)> {
         let add = |all: &mut Snapshots| {
-            all.snapshots.retain(|other| other.epoch == snapshot.epoch);
+            let is_old = |other: &mut Snapshot| other.epoch != snapshot.epoch;
+            let mut retired: Vec<Snapshot> = all.snapshots.extract_if(.., is_old).collect();
             all.snapshots.push(snapshot.clone());
-            Ok(all.retire())
+            retired.extend(all.retire());
+            Ok(retired)
         };
         values::change(shelf, KEY, add).await
     }
@@ -166,6 +168,16 @@ impl Watch {
     }
 }
 
+/// Takes a snapshot of what this node answers for and nobody has one of, with a log that begins in
+/// the middle: without it nobody can begin with that log.
+pub(super) async fn take_missing<B: Backend>(shared: &Shared<B>) -> Result<Option<u64>> {
+    let (all, _) = Snapshots::load(shared.backend.as_ref()).await?;
+    let of_this_log = all.snapshots.iter().filter(|snapshot| snapshot.epoch == shared.epoch);
+    let taken = of_this_log.fold(ShardSet::none(), |taken, other| taken.union(&other.shards));
+    let missing = shared.answers_for().difference(&taken);
+    if missing.is_empty() { Ok(None) } else { take(shared, &missing).await }
+}
+
 /// Takes a snapshot of the shards that this node is the first to answer for, and of those `more`
 /// that it answers for, and purges what of the log nobody needs any more. `None` where there are no
 /// such shards, or nothing came since the last.
@@ -181,11 +193,13 @@ pub(super) async fn take<B: Backend>(shared: &Shared<B>, more: &ShardSet) -> Res
     if own.is_empty() {
         return Ok(None);
     }
+    // The node takes them by itself, and whoever has the node may ask for one.
+    let _alone = shared.taking_snapshot.lock().await;
     let scratch = shared.directory.scratch("snapshot");
     NodeDirectory::remove(&scratch)?;
     let gateways = shared.compose(&scratch, &own).await?;
     let snapshot = Snapshot {
-        name: format!("{name}-{}", gateways.position),
+        name: format!("{name}-{}-{}", shared.epoch, gateways.position),
         node: name.clone(),
         epoch: shared.epoch,
         position: gateways.position,

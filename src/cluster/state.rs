@@ -4,7 +4,7 @@
 //! The file is replaced as a whole. What it does not name is no part of the node and is removed.
 
 use super::gateways::Gateways;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 use crate::{Durability, FollowGraph, Options};
 use crc32fast::hash;
@@ -70,20 +70,13 @@ impl NodeDirectory {
     ///
     /// Errors: `Corrupt`, and those of opening the graphs.
     pub(super) fn load(&self) -> Result<Option<Found>> {
-        let path = self.path.join(STATE_FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.remove_all_but(&[])?;
-                return Ok(None);
-            }
-            Err(error) => return Err(Error::io("read", &path, &error)),
+        let Some((gateways, names)) = read(&self.path)? else {
+            self.remove_all_but(&[])?;
+            return Ok(None);
         };
-        let saved = decode(&bytes).map_err(|error| error.at_path(&path))?;
-        let gateways = Gateways::decode(&saved.gateways).map_err(|error| error.at_path(&path))?;
-        self.remove_all_but(&saved.parts)?;
+        self.remove_all_but(&names)?;
         let open = |name: &String| self.open_part(name);
-        let parts = saved.parts.iter().map(open).collect::<Result<_>>()?;
+        let parts = names.iter().map(open).collect::<Result<_>>()?;
         Ok(Some(Found { gateways, parts }))
     }
 
@@ -163,7 +156,8 @@ impl NodeDirectory {
         NodeDirectory::remove(&self.path.join(name))
     }
 
-    fn remove_all_but(&self, parts: &[String]) -> Result<()> {
+    /// Removes the graphs and scratch directories that are not these.
+    pub(super) fn remove_all_but(&self, parts: &[String]) -> Result<()> {
         for entry in io("list", &self.path, fs::read_dir(&self.path))? {
             let entry = io("list", &self.path, entry)?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -174,6 +168,30 @@ impl NodeDirectory {
         }
         Ok(())
     }
+}
+
+/// What was saved last in the directory of a node, and where its graphs are. Nothing is changed.
+///
+/// Errors: `NotAGraph` where nothing was saved, `Corrupt`.
+pub(super) fn peek(directory: &Path) -> Result<(Gateways, Vec<PathBuf>)> {
+    let (gateways, names) = read(directory)?.ok_or_else(|| {
+        let message = "this is not the directory of a node that was started";
+        Error::new(ErrorKind::NotAGraph, message).at_path(directory)
+    })?;
+    Ok((gateways, names.iter().map(|name| directory.join(name)).collect()))
+}
+
+/// The table and the names of the graphs; `None` where nothing was saved.
+fn read(directory: &Path) -> Result<Option<(Gateways, Vec<String>)>> {
+    let path = directory.join(STATE_FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path, &error)),
+    };
+    let saved = decode(&bytes).map_err(|error| error.at_path(&path))?;
+    let gateways = Gateways::decode(&saved.gateways).map_err(|error| error.at_path(&path))?;
+    Ok(Some((gateways, saved.parts)))
 }
 
 fn decode(bytes: &[u8]) -> Result<Saved> {

@@ -7,7 +7,9 @@ use super::log::Log;
 use super::message::{Batch, Message, Operation};
 use super::node::{Node, NodeOptions, create_cluster};
 use super::placement::{Placement, move_shards};
+use super::renewal::{NodeEnd, last_entry, node_end, renew_cluster};
 use super::routes::Decided;
+use super::snapshots::Snapshots;
 use super::{GatewayLimits, Memory, MemoryFaults};
 use crate::error::{Error, ErrorKind};
 use crate::list::Page;
@@ -229,6 +231,8 @@ struct Simulation {
     answers: Vec<Answer>,
     moves: usize,
     snapshots: usize,
+    losses: usize,
+    begun_anew: usize,
 }
 
 impl Simulation {
@@ -248,6 +252,8 @@ impl Simulation {
             answers: Vec::new(),
             moves: 0,
             snapshots: 0,
+            losses: 0,
+            begun_anew: 0,
         };
         for number in 0..3 {
             simulation.start_node(number).await;
@@ -340,6 +346,45 @@ impl Simulation {
         }
     }
 
+    /// The log is lost, wherever the nodes are, and another one goes on behind it.
+    async fn lose_log(&mut self) {
+        for node in &mut self.nodes {
+            node.take().unwrap().stop().await;
+        }
+        let directory = |node: &String| self.directory.path().join(node);
+        let names: Vec<String> = (0..self.nodes.len()).map(|number| format!("n{number}")).collect();
+        let ends: BTreeMap<String, NodeEnd> =
+            names.iter().map(|node| (node.clone(), node_end(&directory(node)).unwrap())).collect();
+        // Some shards may be on nodes only that are behind: then the log must not be lost.
+        let lost = last_entry(&ends);
+        if let Ok(last) = &lost {
+            self.memory = self.memory.lose_log(last.epoch + 1_000_000, last.sequence);
+            renew_cluster(&self.memory, &ends).await.unwrap();
+        }
+        let is_level =
+            |name: &String| lost.as_ref().map_or(true, |last| ends[name].position == *last);
+        let (level, behind): (Vec<usize>, Vec<usize>) =
+            (0..names.len()).partition(|number| is_level(&names[*number]));
+        for number in level {
+            self.start_node(number).await;
+        }
+        while lost.is_ok() && !self.has_snapshots().await {
+            let_threads_run().await;
+            sleep(Duration::from_millis(100)).await;
+        }
+        for number in &behind {
+            self.start_node(*number).await;
+        }
+        self.losses += usize::from(lost.is_ok());
+        self.begun_anew += behind.len();
+    }
+
+    /// Whether every shard has a snapshot.
+    async fn has_snapshots(&self) -> bool {
+        let (all, _) = Snapshots::load(&self.memory).await.unwrap();
+        ShardSet::all().iter().all(|shard| all.source_of(shard, None).is_some())
+    }
+
     /// Waits until nothing is under way any more, and every node has come to the end of the log.
     async fn settle(&self) {
         self.memory.set_faults(0, MemoryFaults::default());
@@ -370,11 +415,18 @@ impl Simulation {
     }
 }
 
+/// Graphs are written by threads that know nothing of simulated time.
+async fn let_threads_run() {
+    let slept = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)));
+    slept.await.unwrap();
+}
+
 fn is_unsure(error: &Error) -> bool {
     error.kind() == ErrorKind::OutcomeUnknown
 }
 
-fn simulate(seed: u64) {
+/// How often the log was lost, and how many nodes had to begin anew then.
+fn simulate(seed: u64) -> (usize, usize) {
     runtime().block_on(async {
         let mut simulation = Simulation::new(seed).await;
         let faults = MemoryFaults {
@@ -393,11 +445,13 @@ fn simulate(seed: u64) {
                 2 => simulation.restart(true).await,
                 3 | 4 => simulation.move_some().await,
                 5..=7 => simulation.snapshots().await,
+                8 => simulation.lose_log().await,
                 _ => {}
             }
         }
         simulation.check().await;
-    });
+        (simulation.losses, simulation.begun_anew)
+    })
 }
 
 #[test]
@@ -405,20 +459,26 @@ fn a_thousand_seeds() {
     let first = std::env::var("FOLLOWGRAPH_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = first.map_or(0..1000, |seed: u64| seed..seed + 1);
     let (seeds, threads) = (std::sync::Mutex::new(seeds), 2);
+    let total = std::sync::Mutex::new((0, 0));
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let Some(seed) = seeds.lock().unwrap().next() else { return };
                     let done = std::panic::catch_unwind(|| simulate(seed));
-                    if let Err(panic) = done {
+                    let (losses, begun_anew) = done.unwrap_or_else(|panic| {
                         eprintln!("seed {seed}; FOLLOWGRAPH_SEED={seed} repeats it");
-                        std::panic::resume_unwind(panic);
-                    }
+                        std::panic::resume_unwind(panic)
+                    });
+                    let mut total = total.lock().unwrap();
+                    *total = (total.0 + losses, total.1 + begun_anew);
                 }
             });
         }
     });
+    let (losses, begun_anew) = total.into_inner().unwrap();
+    println!("{losses} lost logs, after which {begun_anew} nodes began anew");
+    assert!(first.is_some() || (losses > 100 && begun_anew > 10), "{losses}, {begun_anew}");
 }
 
 #[test]
@@ -524,7 +584,7 @@ fn a_batch_that_was_given_up_and_arrives_late_is_dead() {
 
         let gateway = node.shared.gateway.id;
         let late = Batch { gateway, counter: 1, floor: 1, operations: vec![follow()] };
-        let sequence = memory.append_raw(Message::Batch(late).encode());
+        let sequence = memory.append_raw(Message::Batch(late).encode()).unwrap();
         let counts = node.batch_counts(&[&name(0)], Some(node.shared.at(sequence))).await;
         assert_eq!(*counts[0].as_ref().unwrap(), Counts::default());
         node.stop().await;
@@ -548,10 +608,7 @@ fn the_log_is_cut_while_a_node_is_away() {
         let deadline = Instant::now() + Duration::from_mins(5);
         while memory.extent().await.unwrap().first == 1 {
             assert!(Instant::now() < deadline, "nobody took snapshots of the shards of n2");
-            // The graphs are written by threads that know nothing of simulated time.
-            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)))
-                .await
-                .unwrap();
+            let_threads_run().await;
             sleep(Duration::from_secs(1)).await;
         }
         // A node that comes now begins from what the others took.
@@ -565,6 +622,18 @@ fn the_log_is_cut_while_a_node_is_away() {
         for node in nodes {
             node.stop().await;
         }
+    });
+}
+
+#[test]
+fn snapshots_that_are_asked_for_at_the_same_time_are_taken_one_after_the_other() {
+    runtime().block_on(async {
+        let mut simulation = Simulation::new(7).await;
+        simulation.change().await;
+        let node = simulation.nodes[0].as_ref().unwrap();
+        let (one, other) = tokio::join!(node.snapshot(), node.snapshot());
+        assert!(one.unwrap().is_some() && other.is_ok());
+        simulation.check().await;
     });
 }
 

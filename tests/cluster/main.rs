@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod contract;
+mod lost;
 mod memory;
 mod moves;
 mod nats;
@@ -12,3 +13,5 @@ mod processes;
 #[path = "../it/served.rs"]
 mod served;
 mod servers;
+mod site;
+mod waiting;

@@ -278,6 +278,14 @@ impl LogServers {
         }
     }
 
+    /// Forgets everything that servers, which have ended, kept on disk.
+    pub(crate) fn lose_files(&self) {
+        for index in 0..self.servers.len() {
+            assert!(!self.is_running(index), "n{} runs", index + 1);
+            std::fs::remove_dir_all(self.directory.path().join(LogServers::name(index))).unwrap();
+        }
+    }
+
     /// Ends a server in an orderly way.
     pub(crate) fn terminate(&mut self, index: usize) -> ExitStatus {
         self.signal(index, Signal::TERM);

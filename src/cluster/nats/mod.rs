@@ -276,14 +276,22 @@ impl Nats {
     /// servers have no room for a log of that size. `Incompatible`: a server is too old, or there
     /// is a stream of that name with other settings or another epoch.
     pub async fn create(options: NatsOptions, epoch: u64) -> Result<Nats> {
+        Nats::create_behind(options, epoch, 0).await
+    }
+
+    /// The same with a log whose first entry comes behind `last`, the last one of a log that was
+    /// lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Nats::create).
+    pub async fn create_behind(options: NatsOptions, epoch: u64, last: u64) -> Result<Nats> {
         let client = connect(&options).await?;
         let jetstream = jetstream(&client);
         let link = Link { client: &client, jetstream: &jetstream };
-        for config in [
-            settings::log(&options, epoch),
-            settings::values(&options),
-            settings::objects(&options),
-        ] {
+        let mut log = settings::log(&options, epoch);
+        log.first_sequence = Some(last + 1).filter(|first| *first > 1);
+        for config in [log, settings::values(&options), settings::objects(&options)] {
             link.make(&config).await?;
         }
         link.inspect(&options, Some(epoch)).await?;
