@@ -130,7 +130,7 @@ impl<B: Backend> Shared<B> {
     /// for shards that have none, from the beginning of the log. What the node `wrong` said last is
     /// not relied on.
     pub(super) async fn build(&self, shards: &ShardSet, wrong: Option<&str>) -> Result<Built> {
-        let extent = self.backend.extent().await?;
+        let extent = self.extent().await?;
         let (all, _) = Snapshots::load(self.backend.as_ref()).await?;
         let mut sources: BTreeMap<String, ShardSet> = BTreeMap::new();
         let mut rest = ShardSet::none();

@@ -92,14 +92,8 @@ impl<B: Backend> Follower<B> {
     }
 
     async fn follow(&mut self) -> Result<Infallible> {
-        let backend = self.shared.backend.clone();
-        let extent = backend.extent().await?;
-        if extent.epoch != self.shared.epoch {
-            let message = "the log was lost and made again; see docs/scale-out.md";
-            let error = Error::new(ErrorKind::Incompatible, message);
-            return Err(error.expected(self.shared.epoch, extent.epoch));
-        }
-        let mut tail = backend.tail(self.machine.position() + 1).await?;
+        self.shared.extent().await?;
+        let mut tail = self.shared.backend.tail(self.machine.position() + 1).await?;
         loop {
             tokio::select! {
                 biased;

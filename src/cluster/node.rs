@@ -3,7 +3,7 @@
 use super::figures::Figures;
 use super::follower::{Command, Follower};
 use super::gateway::{Gateway, GatewayLimits};
-use super::log::{Log, Peers, Shelf};
+use super::log::{Extent, Log, Peers, Shelf};
 use super::message::Message;
 use super::placement::Placement;
 use super::state::{NodeDirectory, NodePart};
@@ -242,6 +242,20 @@ async fn tick<B: Backend>(shared: Arc<Shared<B>>) {
         if let Ok((placement, _)) = Placement::load(shared.backend.as_ref()).await {
             *shared.placement.write() = placement;
         }
+    }
+}
+
+impl<B: Backend> Shared<B> {
+    /// What the log has, if it is still the one that this node follows.
+    ///
+    /// Errors: `Incompatible`, `Unavailable`.
+    pub(super) async fn extent(&self) -> Result<Extent> {
+        let extent = self.backend.extent().await?;
+        if extent.epoch == self.epoch {
+            return Ok(extent);
+        }
+        let message = "the log was lost and made again; see docs/scale-out.md";
+        Err(Error::new(ErrorKind::Incompatible, message).expected(self.epoch, extent.epoch))
     }
 }
 

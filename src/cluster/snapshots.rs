@@ -215,6 +215,8 @@ pub(super) async fn take<B: Backend>(shared: &Shared<B>, more: &ShardSet) -> Res
     let table = scratch.join(GATEWAYS_FILE);
     fs::write(&table, gateways.encode()).map_err(|source| Error::io("write", &table, &source))?;
     let snapshot = upload(shared, snapshot, &scratch).await?;
+    // Those of a log that was lost would take the place of those of the present one.
+    shared.extent().await?;
     let (snapshots, retired) = Snapshots::add(shared.backend.as_ref(), &snapshot).await?;
     NodeDirectory::remove(&scratch)?;
     for old in retired {
