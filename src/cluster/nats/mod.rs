@@ -202,6 +202,30 @@ impl Link<'_> {
         Ok(())
     }
 
+    /// Waits until entries get from here to a stream that was just made. What is sent is meant for
+    /// another one, so it is refused by the stream, and by nobody else.
+    async fn wait_for_route(&self, subject: &str) -> Result<()> {
+        let deadline = Instant::now() + CREATE_TIMEOUT;
+        loop {
+            let probe = PublishMessage::build().expected_stream("none");
+            let answered = match self.jetstream.send_publish(subject.to_owned(), probe).await {
+                Ok(confirmation) => confirmation.await,
+                Err(error) => Err(error),
+            };
+            let reason = match answered {
+                Ok(_) => "it takes what is meant for another stream".to_owned(),
+                Err(error) => match refusal_of(&error).map(jetstream::Error::error_code) {
+                    Some(ErrorCode::STREAM_NOT_MATCH) => return Ok(()),
+                    _ => error.to_string(),
+                },
+            };
+            if Instant::now() > deadline {
+                return Err(self.unavailable(&format!("write to {subject}"), reason));
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
     /// What a stream is like that has to be there.
     async fn present(&self, name: &str) -> Result<Info> {
         self.stream(name).await?.ok_or_else(|| {
@@ -295,6 +319,7 @@ impl Nats {
             link.make(&config).await?;
         }
         link.inspect(&options, Some(epoch)).await?;
+        link.wait_for_route(&options.subject(epoch)).await?;
         Nats::with(options, client, jetstream, epoch).await
     }
 
