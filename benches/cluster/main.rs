@@ -135,7 +135,10 @@ async fn write(
             let mut random = fastrand::Rng::with_seed(seed as u64);
             let mut written = Written::default();
             while !stop.load(Ordering::Relaxed) {
-                let [from, to] = [0, 0].map(|_| format!("user-{}", random.u32(..ACCOUNTS)));
+                let from = random.u32(..ACCOUNTS);
+                // Nobody follows themselves.
+                let to = (from + random.u32(1..ACCOUNTS)) % ACCOUNTS;
+                let [from, to] = [from, to].map(|number| format!("user-{number}"));
                 let asked = Instant::now();
                 if node.follow(&from, &to, true).await.is_ok() {
                     written.micros.push(asked.elapsed().as_micros() as u32);
