@@ -72,17 +72,14 @@ impl FromStr for NodeEnd {
 /// others of [`FollowGraph::open_read_only`].
 pub fn node_end(directory: &Path) -> Result<NodeEnd> {
     let (gateways, parts) = peek(directory)?;
-    let mut end = NodeEnd {
-        position: Position { epoch: gateways.epoch, sequence: u64::MAX },
-        shards: ShardSet::none(),
-    };
+    let (mut sequences, mut shards) = (Vec::new(), ShardSet::none());
     for part in parts {
         let graph = FollowGraph::open_read_only(part)?;
-        let sequence = graph.source_position().unwrap_or(0);
-        end.position.sequence = end.position.sequence.min(sequence);
-        end.shards = end.shards.union(&graph.hosted_shards().unwrap_or(ShardSet::none()));
+        sequences.push(graph.source_position().unwrap_or(0));
+        shards = shards.union(&graph.hosted_shards().unwrap_or(ShardSet::none()));
     }
-    Ok(end)
+    let sequence = sequences.into_iter().min().unwrap_or(0);
+    Ok(NodeEnd { position: Position { epoch: gateways.epoch, sequence }, shards })
 }
 
 /// Where the log has to go on: behind the furthest of the nodes.
