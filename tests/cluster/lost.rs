@@ -1,12 +1,9 @@
 //! The log servers lose everything, and the cluster goes on from what its nodes have.
 
-use super::site::{SOON, Site, counts, follow, wait_for_counts};
+use super::site::{END, SOON, Site, counts, follow, wait_for_counts};
 use rustix::process::Signal;
 use std::process::Output;
 use std::time::{Duration, Instant};
-
-/// How long a server may take to end.
-const END: Duration = Duration::from_secs(15);
 
 impl Site {
     /// What `end` says of each node, as `renew` wants it.
@@ -60,6 +57,8 @@ fn a_lost_log_goes_on_from_what_the_nodes_have() {
         assert_eq!(counts(&node.client(), "fan-0", "star"), Ok([40, 0, 0]), "reads go on");
     }
 
+    let beyond = site.renew(&[format!("n1=1:{}:all", u64::MAX)]);
+    assert_eq!(beyond.status.code(), Some(2), "{beyond:?}");
     let ends = site.ends(&names);
     let renewed = site.renew(&ends);
     assert!(renewed.status.success(), "{renewed:?}");

@@ -1,13 +1,11 @@
 //! Servers that are nodes: processes of their own, that clients ask over HTTP and that are killed.
 
 use super::servers::LogServers;
-use super::site::{SOON, Site, counts, follow, wait_for_counts};
+use super::site::{END, SOON, Site, counts, follow, wait_for_counts};
 use followgraph::cluster::{Nats, NatsOptions};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to end.
-const END: Duration = Duration::from_secs(15);
 const ALL_SHARDS: u64 = 4096;
 
 #[test]

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// What happens on an idle cluster happens in this time.
 pub(super) const SOON: Duration = Duration::from_secs(20);
+/// How long a server may take to end.
+pub(super) const END: Duration = Duration::from_secs(15);
 
 /// Log servers, and what the nodes are started with.
 pub(super) struct Site {

@@ -212,15 +212,16 @@ impl Link<'_> {
                 Ok(confirmation) => confirmation.await,
                 Err(error) => Err(error),
             };
-            let reason = match answered {
-                Ok(_) => "it takes what is meant for another stream".to_owned(),
-                Err(error) => match refusal_of(&error).map(jetstream::Error::error_code) {
-                    Some(ErrorCode::STREAM_NOT_MATCH) => return Ok(()),
-                    _ => error.to_string(),
-                },
+            let Err(error) = answered else {
+                let message = format!("{} takes what is meant for another stream", self.server());
+                return Err(Error::new(ErrorKind::Incompatible, message));
             };
+            let refusal = refusal_of(&error).map(jetstream::Error::error_code);
+            if refusal == Some(ErrorCode::STREAM_NOT_MATCH) {
+                return Ok(());
+            }
             if Instant::now() > deadline {
-                return Err(self.unavailable(&format!("write to {subject}"), reason));
+                return Err(self.unavailable(&format!("write to {subject}"), error));
             }
             sleep(RETRY_PAUSE).await;
         }
@@ -308,13 +309,16 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// Those of [`create`](Nats::create).
+    /// Those of [`create`](Nats::create); `InvalidArgument` where no number is left behind `last`.
     pub async fn create_behind(options: NatsOptions, epoch: u64, last: u64) -> Result<Nats> {
+        let first = last.checked_add(1).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, format!("no entry can come behind entry {last}"))
+        })?;
         let client = connect(&options).await?;
         let jetstream = jetstream(&client);
         let link = Link { client: &client, jetstream: &jetstream };
         let mut log = settings::log(&options, epoch);
-        log.first_sequence = Some(last + 1).filter(|first| *first > 1);
+        log.first_sequence = Some(first).filter(|first| *first > 1);
         for config in [log, settings::values(&options), settings::objects(&options)] {
             link.make(&config).await?;
         }
