@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let service = FollowService::new([App::new(SDK_APP_ID, vec![key.clone()], Arc::new(graph))]);
 
     let now = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    let ticket = generate(&key, SDK_APP_ID, "administrator", now, 86_400);
+    let ticket = generate(&key, SDK_APP_ID, "administrator", now, 86_400)?;
     let query = format!("sdkappid={SDK_APP_ID}&identifier=administrator&usersig={ticket}");
     for (path, body) in [
         (

@@ -94,7 +94,8 @@ impl Requests {
         let key = Key::new(KEY);
         let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is later").as_secs();
         let query = |number: u64| {
-            let usersig = generate(&key, APP, "administrator", now, 86_400 + number);
+            let usersig = generate(&key, APP, "administrator", now, 86_400 + number)
+                .expect("the identifier has no control character");
             format!("sdkappid={APP}&identifier=administrator&usersig={usersig}&contenttype=json")
         };
         let queries = (1..=tickets as u64).map(query).collect();

@@ -25,7 +25,7 @@ const COMMANDS: [&str; 9] = [
 ];
 
 static TICKET: LazyLock<String> =
-    LazyLock::new(|| generate(&key(), APP, "administrator", NOW, 86_400));
+    LazyLock::new(|| generate(&key(), APP, "administrator", NOW, 86_400).expect("a good name"));
 
 fn key() -> Key {
     Key::new("a key that only this fuzzer has")

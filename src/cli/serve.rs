@@ -3,7 +3,7 @@
 use super::demo::load_small_graph;
 use super::failure::{Failure, Verdict};
 use super::output::say;
-use super::usersig::ticket;
+use super::usersig::generate_now;
 use clap::{Args, ValueEnum};
 use followgraph::Options;
 use followgraph::server::{
@@ -125,7 +125,8 @@ impl Serve {
             load_small_graph(&graph)?;
         }
         drop(graph);
-        let usersig = ticket(&key, DEV_APP, DEV_IDENTIFIER, DEV_TICKET_DAYS);
+        let usersig = generate_now(&key, DEV_APP, DEV_IDENTIFIER, DEV_TICKET_DAYS)
+            .expect("the identifier has no control character");
         let mut app = AppConfig::new(DEV_APP, directory, Secret::File(key_file));
         app.calls_per_second = self.calls_per_second.unwrap_or(app.calls_per_second);
         Ok(Config {

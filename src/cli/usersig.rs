@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Verdict};
 use clap::Args;
-use followgraph::wire::usersig::{Key, generate};
+use followgraph::wire::usersig::{InvalidIdentifier, Key, generate};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,9 @@ impl Usersig {
         if key.trim().is_empty() {
             return Err(Failure::usage("the key is empty"));
         }
-        writeln!(out, "{}", ticket(&key, self.app, &self.identifier, self.days))?;
+        let usersig = generate_now(&key, self.app, &self.identifier, self.days)
+            .map_err(|error| Failure::usage(format!("--identifier: {error}")))?;
+        writeln!(out, "{usersig}")?;
         Ok(Verdict::Fine)
     }
 }
@@ -52,8 +54,13 @@ fn read_key(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// A ticket that is good from now on.
-pub(crate) fn ticket(key: &str, app: u64, identifier: &str, days: u32) -> String {
+/// Makes a `UserSig` that is valid from now on.
+pub(crate) fn generate_now(
+    key: &str,
+    app: u64,
+    identifier: &str,
+    days: u32,
+) -> Result<String, InvalidIdentifier> {
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     generate(&Key::new(key), app, identifier, now, u64::from(days) * 86_400)
 }

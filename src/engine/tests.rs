@@ -276,7 +276,7 @@ fn a_latched_graph_refuses_writes_of_the_follow_api_without_saying_why_and_reads
     graph.add_account("b").unwrap();
     graph.follow("a", "b").unwrap();
     let key = Key::new("secret");
-    let ticket = generate(&key, 7, "administrator", 1000, 60);
+    let ticket = generate(&key, 7, "administrator", 1000, 60).unwrap();
     let service = FollowService::new([App::new(7, vec![key], Arc::new(graph))]).clock(|| 1000);
     let query = format!("sdkappid=7&identifier=administrator&usersig={ticket}");
     let ask = |path: &str, body: &str| service.respond(path, &query, body.as_bytes());

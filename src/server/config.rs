@@ -1,5 +1,6 @@
 //! What the server is told: one TOML file, read as a whole before anything is opened.
 
+use super::webhooks::check_url;
 use crate::wire::usersig::Key;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -279,6 +280,12 @@ impl Config {
             {
                 let message = "webhooks: timeout_seconds is between 0.001 and a million";
                 return Err(place.error(app.sdkappid.span().start, message));
+            }
+            if let Some(webhooks) = &app.webhooks
+                && let Err(why) = check_url(&webhooks.url)
+            {
+                let message = format!("webhooks: url: {why}");
+                return Err(place.error(app.sdkappid.span().start, &message));
             }
             if !(1..=2).contains(&app.keys.get_ref().len()) {
                 let message = "an app has one key, or two while one is being replaced";

@@ -24,6 +24,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unpack;
 mod webhooks;
 
 pub use config::{

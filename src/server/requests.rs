@@ -5,6 +5,7 @@ use super::config::{Config, ConsoleTicket};
 use super::connections::Port;
 use super::console;
 use super::metrics::Metrics;
+use super::unpack::unpacked;
 use crate::wire::{Admitted, Answer, Code};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -189,6 +190,13 @@ impl Site {
             Err(_) => {
                 let info = "the body did not arrive in time";
                 return Given::up(Answer::refused(path, Code::RequestTimeout, info));
+            }
+        };
+        let body = match unpacked(&head.headers, body, self.body_bytes_max) {
+            Ok(body) => body,
+            Err(info) => {
+                let answer = Answer::refused(path, Code::BadHttp, &info);
+                return Given { answer, body_is_read: true };
             }
         };
         let answer = self.carry_out(admitted, body, path, deadline).await;

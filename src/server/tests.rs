@@ -24,7 +24,7 @@ fn config() -> Config {
 /// Asks a command, and gives back its code and how long it took.
 fn ask(address: SocketAddr, path: &str, body: &str) -> (u64, Duration) {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let ticket = generate(&Key::new(KEY), APP, "administrator", now, 60);
+    let ticket = generate(&Key::new(KEY), APP, "administrator", now, 60).unwrap();
     let query = format!("sdkappid={APP}&identifier=administrator&usersig={ticket}");
     let started = Instant::now();
     let mut answer = ureq::post(format!("http://{address}{path}?{query}")).send(body).unwrap();

@@ -12,6 +12,7 @@
 use super::config::{ConfigError, Webhooks};
 use crate::{AccountId, Change, Commit, Consumer, ErrorKind, FollowGraph};
 use backon::{BlockingRetryable, ExponentialBuilder};
+use hyper::Uri;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -307,11 +308,39 @@ impl Sender {
     }
 }
 
+/// Checks that webhooks can be sent to a URL. The error does not repeat the URL, which may have a
+/// secret in it.
+pub(super) fn check_url(url: &str) -> Result<(), &'static str> {
+    let uri: Uri = url.parse().map_err(|_| "it is not a URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("it has to begin with http:// or https://");
+    }
+    let authority = uri.authority().ok_or("it has no host")?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("it has no host");
+    }
+    if authority.as_str().contains('@') {
+        return Err("it must not have a user or a password; sign the webhooks with token");
+    }
+    if authority.as_str().len() > authority.host().len()
+        && uri.port_u16().is_none_or(|port| port == 0)
+    {
+        return Err("its port is not between 1 and 65535");
+    }
+    if url.contains('#') {
+        return Err("it must not have a fragment (#)");
+    }
+    Ok(())
+}
+
 fn agent(settings: &Webhooks) -> Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     Agent::config_builder()
         .timeout_global(Some(Duration::from_secs_f64(settings.timeout_seconds)))
         .http_status_as_error(false)
+        // A redirected POST becomes a GET without a body, whose answer says nothing of the event.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
         .tls_config(tls)
         .build()
         .into()

@@ -4,7 +4,7 @@
 use super::codes::{Code, Refusal};
 use super::follow::is_late;
 use super::graph::Graph;
-use super::requests::{AccountList, DeleteItem, ImportAccount, ImportAccounts, Name};
+use super::requests::Name;
 use super::service::account_done;
 use crate::{Error, ErrorKind, Outcome};
 use serde::Serialize;
@@ -64,19 +64,17 @@ fn check_len(field: &str, len: usize) -> Result<(), Refusal> {
     Refusal::check_len(Code::BadAccountParameter, field, len, ACCOUNTS_MAX)
 }
 
-fn is_too_long(name: &Name<'_>) -> bool {
-    name.as_ref().len() > USER_ID_BYTES_MAX
+fn is_too_long(name: &str) -> bool {
+    name.len() > USER_ID_BYTES_MAX
 }
 
 /// `account_import`. Importing twice keeps one account. Nick and face are not kept here.
-pub(super) fn import(graph: &dyn Graph, request: &ImportAccount<'_>) -> Result<Vec<u8>, Refusal> {
-    if is_too_long(&request.account) {
+pub(super) fn import(graph: &dyn Graph, name: &str) -> Result<Vec<u8>, Refusal> {
+    if is_too_long(name) {
         let info = format!("UserID is longer than {USER_ID_BYTES_MAX} bytes");
         return Err(bad_parameter(info));
     }
-    let added = graph
-        .add_accounts(&[request.account.as_ref()])
-        .and_then(|results| results.into_iter().collect());
+    let added = graph.add_accounts(&[name]).and_then(|results| results.into_iter().collect());
     match added.map(|_: Vec<Outcome>| ()) {
         Ok(()) => Ok(account_done(Nothing {})),
         Err(error) if error.kind() == ErrorKind::InvalidName => {
@@ -87,29 +85,23 @@ pub(super) fn import(graph: &dyn Graph, request: &ImportAccount<'_>) -> Result<V
 }
 
 /// `multiaccount_import`: all in one commit, those that cannot be named in the answer.
-pub(super) fn import_many(
-    graph: &dyn Graph,
-    request: &ImportAccounts<'_>,
-) -> Result<Vec<u8>, Refusal> {
-    let newer = request.accounts.iter().map(|item| &item.account);
-    let names: Vec<&Name<'_>> = request.names.iter().chain(newer).collect();
+pub(super) fn import_many(graph: &dyn Graph, names: &[Name<'_>]) -> Result<Vec<u8>, Refusal> {
     check_len("AccountList", names.len())?;
-    let (too_long, fitting): (Vec<&Name<'_>>, Vec<&Name<'_>>) =
-        names.into_iter().partition(|name| is_too_long(name));
-    let names: Vec<&str> = fitting.iter().map(|name| name.0.as_ref()).collect();
-    let results = graph.add_accounts(&names).map_err(|error| server_failed(&error))?;
+    let (too_long, fitting): (Vec<&str>, Vec<&str>) =
+        names.iter().map(AsRef::as_ref).partition(|name| is_too_long(name));
+    let results = graph.add_accounts(&fitting).map_err(|error| server_failed(&error))?;
     let refused = fitting.into_iter().zip(&results).filter(|(_, result)| result.is_err());
     let refused = refused.map(|(name, _)| name);
-    let failed = too_long.into_iter().chain(refused).map(|name| name.0.as_ref()).collect();
+    let failed = too_long.into_iter().chain(refused).collect();
     Ok(account_done(ImportResult { failed }))
 }
 
 /// `account_delete`: accounts go, with all their follows in both directions.
-pub(super) fn delete(graph: &dyn Graph, request: &DeleteItem<'_>) -> Result<Vec<u8>, Refusal> {
-    check_len("DeleteItem", request.accounts.len())?;
-    let names: Vec<&str> = request.accounts.iter().map(|item| item.account.0.as_ref()).collect();
+pub(super) fn delete(graph: &dyn Graph, names: &[Name<'_>]) -> Result<Vec<u8>, Refusal> {
+    check_len("DeleteItem", names.len())?;
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     let results = graph.remove_accounts(&names).map_err(|error| server_failed(&error))?;
-    let items = request.accounts.iter().zip(results).map(|(item, result)| {
+    let items = names.iter().zip(results).map(|(&account, result)| {
         let (code, info) = match result {
             Ok(_) => (Code::Ok, ""),
             Err(error) => match error.kind() {
@@ -120,16 +112,16 @@ pub(super) fn delete(graph: &dyn Graph, request: &DeleteItem<'_>) -> Result<Vec<
             },
         };
         let result_code = code.number();
-        DeleteResult { result_code, result_info: info, account: item.account.as_ref() }
+        DeleteResult { result_code, result_info: info, account }
     });
     Ok(account_done(Results { result_item: items.collect() }))
 }
 
 /// `account_check`: an account that does not exist is an answer, not an error.
-pub(super) fn check(graph: &dyn Graph, request: &AccountList<'_>) -> Result<Vec<u8>, Refusal> {
-    check_len("CheckItem", request.accounts.len())?;
-    let items = request.accounts.iter().map(|item| {
-        let (code, status) = match graph.check_account(item.account.as_ref()) {
+pub(super) fn check(graph: &dyn Graph, names: &[Name<'_>]) -> Result<Vec<u8>, Refusal> {
+    check_len("CheckItem", names.len())?;
+    let items = names.iter().map(|account| {
+        let (code, status) = match graph.check_account(account) {
             Ok(()) => (Code::Ok, "Imported"),
             Err(error) => match error.kind() {
                 ErrorKind::UnknownAccount | ErrorKind::InvalidName => (Code::Ok, "NotImported"),
@@ -138,7 +130,6 @@ pub(super) fn check(graph: &dyn Graph, request: &AccountList<'_>) -> Result<Vec<
         };
         let result_info = if code == Code::Ok { "" } else { "the server failed; try again" };
         let result_code = code.number();
-        let account = item.account.as_ref();
         CheckResult { account, result_code, result_info, account_status: status }
     });
     Ok(account_done(Results { result_item: items.collect() }))

@@ -2,7 +2,7 @@
 
 use super::codes::{Code, Refusal};
 use super::graph::Graph;
-use super::requests::{FollowAdd, FollowGet, FollowTargets, Name};
+use super::requests::{FollowGet, FollowTargets, Name};
 use super::service::follow_done;
 use crate::{Counts, Cursor, Error, ErrorKind, Outcome, Page, Relation};
 use serde::Serialize;
@@ -62,7 +62,7 @@ fn refusal(error: &Error) -> Refusal {
     }
 }
 
-fn result_item<'a, T>(to: &'a Name<'_>, result: &crate::Result<T>) -> ResultItem<'a> {
+fn result_item<'a, T>(to: &'a str, result: &crate::Result<T>) -> ResultItem<'a> {
     let (code, info) = match result {
         Ok(_) => (Code::Ok, String::new()),
         Err(error) => {
@@ -70,7 +70,7 @@ fn result_item<'a, T>(to: &'a Name<'_>, result: &crate::Result<T>) -> ResultItem
             (refusal.code, refusal.info)
         }
     };
-    ResultItem { to: to.as_ref(), code: code.number(), info, follow_type: None }
+    ResultItem { to, code: code.number(), info, follow_type: None }
 }
 
 fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
@@ -91,21 +91,20 @@ fn check_from(graph: &dyn Graph, from: &Name<'_>) -> Result<(), Refusal> {
 
 /// The answer to changes, an item for each.
 fn changed<'a>(
-    targets: impl Iterator<Item = &'a Name<'a>>,
+    targets: &'a [Name<'a>],
     results: crate::Result<Vec<crate::Result<Outcome>>>,
 ) -> Result<Vec<u8>, Refusal> {
     let results = results.map_err(|error| refusal(&error))?;
-    let items = targets.zip(&results).map(|(to, result)| result_item(to, result)).collect();
+    let items = targets.iter().zip(&results).map(|(to, result)| result_item(to, result)).collect();
     Ok(follow_done(Results { items }))
 }
 
 /// `follow_add`. Following whom one follows already is done already.
-pub(super) fn add(graph: &dyn Graph, request: &FollowAdd<'_>) -> Result<Vec<u8>, Refusal> {
-    check_len("FollowItem", request.items.len(), TARGETS_MAX)?;
+pub(super) fn add(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<Vec<u8>, Refusal> {
+    check_len("FollowItem", request.to.len(), TARGETS_MAX)?;
     check_from(graph, &request.from)?;
-    let targets: Vec<&str> = request.items.iter().map(|item| item.to.as_ref()).collect();
-    let results = graph.follow(request.from.as_ref(), &targets);
-    changed(request.items.iter().map(|item| &item.to), results)
+    let results = graph.follow(request.from.as_ref(), &names(&request.to));
+    changed(&request.to, results)
 }
 
 /// `follow_delete`. Unfollowing whom one does not follow is done already.
@@ -113,7 +112,7 @@ pub(super) fn delete(graph: &dyn Graph, request: &FollowTargets<'_>) -> Result<V
     check_len("To_Account", request.to.len(), TARGETS_MAX)?;
     check_from(graph, &request.from)?;
     let results = graph.unfollow(request.from.as_ref(), &names(&request.to));
-    changed(request.to.iter(), results)
+    changed(&request.to, results)
 }
 
 /// Bit 0: the other follows the account. Bit 1: the account follows the other.

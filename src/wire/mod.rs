@@ -16,6 +16,7 @@ mod account;
 mod codes;
 mod follow;
 mod graph;
+mod json;
 mod query;
 mod requests;
 mod service;
@@ -24,8 +25,4 @@ mod verified;
 
 pub use codes::Code;
 pub use graph::Graph;
-pub use requests::{
-    AccountItem, AccountList, DeleteItem, FollowAdd, FollowGet, FollowTarget, FollowTargets,
-    ImportAccount, ImportAccounts, Name,
-};
 pub use service::{Admitted, Answer, App, FollowService};

@@ -29,17 +29,23 @@ impl<'a> Query<'a> {
             field.get_or_insert(value);
         }
         let decode = |name: &str, value: Option<&'a str>| {
-            let bad = |why: &str| Refusal::new(Code::BadQuery, format!("{name} {why}"));
-            let value = value.filter(|value| !value.is_empty()).ok_or_else(|| bad("is missing"))?;
-            percent_decode_str(value).decode_utf8().map_err(|_| bad("is not UTF-8"))
+            let decoded = percent_decode_str(value.unwrap_or("")).decode_utf8();
+            decoded.map_err(|_| Refusal::new(Code::BadQuery, format!("{name} is not UTF-8")))
+        };
+        let required = |name: &str, value: Option<&'a str>| match decode(name, value) {
+            Ok(value) if value.is_empty() => {
+                Err(Refusal::new(Code::BadQuery, format!("{name} is missing")))
+            }
+            decoded => decoded,
         };
         let missing = || Refusal::new(Code::MissingApp, "sdkappid is missing or no number");
-        let sdk_app_id = app.and_then(|app| app.parse().ok()).ok_or_else(missing)?;
-        if content_type.is_some_and(|content_type| content_type != "json") {
+        let app = decode("sdkappid", app).map_err(|_| missing())?;
+        let sdk_app_id = app.parse().map_err(|_| missing())?;
+        if !["", "json"].contains(&&*decode("contenttype", content_type)?) {
             return Err(Refusal::new(Code::BadQuery, "contenttype is not json"));
         }
-        let identifier = decode("identifier", identifier)?;
-        let usersig = decode("usersig", usersig)?;
+        let identifier = required("identifier", identifier)?;
+        let usersig = required("usersig", usersig)?;
         Ok(Query { sdk_app_id, identifier, usersig })
     }
 }

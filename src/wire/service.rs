@@ -2,12 +2,13 @@
 
 use super::codes::{Code, Refusal};
 use super::graph::Graph;
+use super::json::{Object, Wrong};
 use super::query::Query;
-use super::requests::NAME_EXPECTED;
+use super::requests::{FollowGet, FollowTargets};
 use super::usersig::{self, Key};
 use super::verified::VerifiedTickets;
-use super::{account, follow};
-use serde::{Deserialize, Serialize};
+use super::{account, follow, requests};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -237,12 +238,12 @@ impl Admitted {
 /// graph.follow("UserID_001", "UserID_002")?;
 /// let key = Key::new("the secret of the app");
 /// let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-/// let ticket = generate(&key, 1_400_000_000, "administrator", now, 86_400);
+/// let usersig = generate(&key, 1_400_000_000, "administrator", now, 86_400)?;
 /// let service = FollowService::new([App::new(1_400_000_000, vec![key], Arc::new(graph))]);
 ///
 /// let answer = service.respond(
 ///     "/v4/follow/follow_get_info",
-///     &format!("sdkappid=1400000000&identifier=administrator&usersig={ticket}&contenttype=json"),
+///     &format!("sdkappid=1400000000&identifier=administrator&usersig={usersig}&contenttype=json"),
 ///     br#"{"From_Account": "UserID_001", "To_Account": ["UserID_002", "nobody"]}"#,
 /// );
 /// let body: serde_json::Value = serde_json::from_slice(&answer.body)?;
@@ -341,36 +342,26 @@ impl FollowService {
 
 fn carry_out(command: Command, app: &App, body: &[u8]) -> Result<Vec<u8>, Refusal> {
     let graph = &*app.graph;
+    let body = &mut Object::parse(body).map_err(|info| Refusal::new(Code::BadJson, info))?;
+    let wrong = |wrong: Wrong| {
+        let code = if wrong.is_account { Code::AccountNotString } else { command.bad_parameter() };
+        Refusal::new(code, wrong.info)
+    };
     match command {
-        Command::FollowAdd => follow::add(graph, &read(command, body)?),
-        Command::FollowDelete => follow::delete(graph, &read(command, body)?),
-        Command::FollowCheck => follow::check(graph, &read(command, body)?),
-        Command::FollowGet => follow::get(graph, &read(command, body)?),
-        Command::FollowGetInfo => follow::get_info(graph, &read(command, body)?),
-        Command::AccountImport => account::import(graph, &read(command, body)?),
-        Command::MultiaccountImport => account::import_many(graph, &read(command, body)?),
-        Command::AccountDelete => account::delete(graph, &read(command, body)?),
-        Command::AccountCheck => account::check(graph, &read(command, body)?),
+        Command::FollowAdd => follow::add(graph, &FollowTargets::read_to_add(body).map_err(wrong)?),
+        Command::FollowDelete => follow::delete(graph, &FollowTargets::read(body).map_err(wrong)?),
+        Command::FollowCheck => follow::check(graph, &FollowTargets::read(body).map_err(wrong)?),
+        Command::FollowGet => follow::get(graph, &FollowGet::read(body).map_err(wrong)?),
+        Command::FollowGetInfo => {
+            follow::get_info(graph, &FollowTargets::read(body).map_err(wrong)?)
+        }
+        Command::AccountImport => account::import(graph, &requests::import(body).map_err(wrong)?),
+        Command::MultiaccountImport => {
+            account::import_many(graph, &requests::import_many(body).map_err(wrong)?)
+        }
+        Command::AccountDelete => account::delete(graph, &requests::delete(body).map_err(wrong)?),
+        Command::AccountCheck => account::check(graph, &requests::check(body).map_err(wrong)?),
     }
-}
-
-/// Reads the body of a request, once from front to back.
-fn read<'a, T: Deserialize<'a>>(command: Command, body: &'a [u8]) -> Result<T, Refusal> {
-    // An array would be taken for the fields in their order.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refusal::new(Code::BadJson, "the body is not a JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|error| {
-        let info = error.to_string();
-        let code = match error.classify() {
-            serde_json::error::Category::Data if info.contains(NAME_EXPECTED) => {
-                Code::AccountNotString
-            }
-            serde_json::error::Category::Data => command.bad_parameter(),
-            _ => Code::BadJson,
-        };
-        Refusal::new(code, info)
-    })
 }
 
 /// What every body says. Only the follow commands are documented with `ErrorDisplay`.

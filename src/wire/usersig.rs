@@ -5,6 +5,10 @@
 //! for `+`, `/` and `=` (<https://www.tencentcloud.com/document/product/1047/34385>). Published
 //! generators differ in the order of the members and in how well they deflate, so a ticket is read,
 //! never compared.
+//!
+//! What is signed is text in lines. A control character in an identifier, or a user buffer that is
+//! not base64, could carry lines of its own, so that one signature would fit two documents. Such a
+//! document is neither made nor taken.
 
 use super::codes::{Code, Refusal};
 use base64::Engine;
@@ -67,7 +71,25 @@ struct Document<'a> {
     signature: Cow<'a, str>,
 }
 
+/// Reports that no `UserSig` can be made for an identifier, because it has a control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidIdentifier;
+
+impl fmt::Display for InvalidIdentifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an identifier with a control character cannot be signed")
+    }
+}
+
+impl std::error::Error for InvalidIdentifier {}
+
 impl Document<'_> {
+    /// Returns whether no other document has the same text to sign.
+    fn is_unambiguous(&self) -> bool {
+        let is_base64 = |userbuf: &Cow<'_, str>| STANDARD.decode(&**userbuf).is_ok();
+        !self.identifier.chars().any(char::is_control) && self.userbuf.iter().all(is_base64)
+    }
+
     /// What is signed.
     fn content(&self) -> String {
         let mut content = format!(
@@ -83,16 +105,20 @@ impl Document<'_> {
     }
 }
 
-/// Makes a ticket for an identifier.
+/// Makes a `UserSig` for an identifier.
 ///
 /// ```
 /// use followgraph::wire::usersig::{Key, generate, verify};
 /// let key = Key::new("a secret");
-/// let ticket = generate(&key, 1_400_000_000, "administrator", 1_700_000_000, 86_400);
-/// let expires_at = verify(&ticket, &[key], 1_400_000_000, "administrator", 1_700_000_001)?;
-/// assert_eq!(expires_at, 1_700_086_400);
-/// # Ok::<(), followgraph::wire::Code>(())
+/// let usersig = generate(&key, 1_400_000_000, "administrator", 1_700_000_000, 86_400)?;
+/// let expires_at = verify(&usersig, &[key], 1_400_000_000, "administrator", 1_700_000_001);
+/// assert_eq!(expires_at, Ok(1_700_086_400));
+/// # Ok::<(), followgraph::wire::usersig::InvalidIdentifier>(())
 /// ```
+///
+/// # Errors
+///
+/// The identifier has a control character.
 #[expect(clippy::missing_panics_doc, reason = "strings, numbers and vectors never fail")]
 pub fn generate(
     key: &Key,
@@ -100,7 +126,7 @@ pub fn generate(
     identifier: &str,
     made_at: u64,
     lifetime_seconds: u64,
-) -> String {
+) -> Result<String, InvalidIdentifier> {
     let mut document = Document {
         version: "2.0".into(),
         identifier: identifier.into(),
@@ -110,6 +136,9 @@ pub fn generate(
         userbuf: None,
         signature: Cow::Borrowed(""),
     };
+    if !document.is_unambiguous() {
+        return Err(InvalidIdentifier);
+    }
     let signature = key.sign(&document.content()).finalize().into_bytes();
     document.signature = STANDARD.encode(signature).into();
     let document = serde_json::to_vec(&document).expect("strings and numbers have a JSON form");
@@ -122,7 +151,7 @@ pub fn generate(
         '=' => '_',
         other => other,
     };
-    STANDARD.encode(deflated).chars().map(to_url).collect()
+    Ok(STANDARD.encode(deflated).chars().map(to_url).collect())
 }
 
 /// Whether a ticket was made with one of the keys, for this app and identifier, and has not
@@ -142,7 +171,7 @@ pub fn verify(
     let document: Document<'_> =
         serde_json::from_slice(&document).map_err(|_| Code::SigMalformed)?;
     let signature = STANDARD.decode(&*document.signature).map_err(|_| Code::SigMalformed)?;
-    if document.version != "2.0" {
+    if document.version != "2.0" || !document.is_unambiguous() {
         return Err(Code::SigMalformed);
     }
     if document.sdk_app_id != sdk_app_id {
@@ -255,14 +284,14 @@ mod tests {
 
     #[test]
     fn each_thing_that_can_be_wrong_has_its_code() {
-        let genuine = generate(&Key::new(KEY), APP, "administrator", NOW, 86_400);
+        let genuine = generate(&Key::new(KEY), APP, "administrator", NOW, 86_400).unwrap();
         assert_eq!(check(&genuine, APP, "administrator", NOW), Ok(NOW + 86_400));
         assert_eq!(check(&genuine, APP, "administrator", NOW + 86_399), Ok(NOW + 86_400));
         let expired = check(&genuine, APP, "administrator", NOW + 86_400);
         assert_eq!(expired, Err(Code::SigExpired));
         assert_eq!(check(&genuine, APP, "alice", NOW), Err(Code::SigOfOther));
         assert_eq!(check(&genuine, APP + 1, "administrator", NOW), Err(Code::SigOfOtherApp));
-        let foreign = generate(&Key::new("foreign"), APP, "administrator", NOW, 86_400);
+        let foreign = generate(&Key::new("foreign"), APP, "administrator", NOW, 86_400).unwrap();
         assert_eq!(check(&foreign, APP, "administrator", NOW), Err(Code::SigWrong));
         for malformed in ["", "x", "AAAA", "****", &genuine[1..], &"A".repeat(5000)] {
             let code = check(malformed, APP, "administrator", NOW);
@@ -280,6 +309,73 @@ mod tests {
         let bomb = STANDARD.encode(bomb.finish().unwrap());
         assert!(bomb.len() <= TICKET_BYTES_MAX, "{} bytes are looked at", bomb.len());
         assert_eq!(check(&bomb, APP, "administrator", NOW), Err(Code::SigMalformed));
+    }
+
+    /// Packs what a document says, signed or not.
+    fn pack(document: &Document<'_>) -> String {
+        let mut deflated = ZlibEncoder::new(Vec::new(), Compression::best());
+        deflated.write_all(&serde_json::to_vec(document).unwrap()).unwrap();
+        STANDARD.encode(deflated.finish().unwrap())
+    }
+
+    fn document<'a>(identifier: &'a str, userbuf: Option<&'a str>) -> Document<'a> {
+        Document {
+            version: "2.0".into(),
+            identifier: identifier.into(),
+            sdk_app_id: APP,
+            lifetime_seconds: 86_400,
+            made_at: NOW,
+            userbuf: userbuf.map(Cow::Borrowed),
+            signature: Cow::Borrowed(""),
+        }
+    }
+
+    /// A UserSig that has the right signature, whatever the document says.
+    fn signed(mut document: Document<'_>) -> String {
+        let signature = Key::new(KEY).sign(&document.content()).finalize().into_bytes();
+        document.signature = STANDARD.encode(signature).into();
+        pack(&document)
+    }
+
+    #[test]
+    fn a_usersig_cannot_be_repacked_into_one_for_another_identifier() {
+        let lines = format!(
+            "administrator\nTLS.sdkappid:{APP}\nTLS.time:{NOW}\nTLS.expire:86400\nTLS.userbuf:x"
+        );
+        let mut original = document(&lines, None);
+        let signature = Key::new(KEY).sign(&original.content()).finalize().into_bytes();
+        original.signature = STANDARD.encode(signature).into();
+        let rest = format!("x\nTLS.sdkappid:{APP}\nTLS.time:{NOW}\nTLS.expire:86400");
+        let mut forged = document("administrator", Some(&rest));
+        assert_eq!(forged.content(), original.content(), "both have the same signature");
+        forged.signature.clone_from(&original.signature);
+        assert_eq!(check(&pack(&forged), APP, "administrator", NOW), Err(Code::SigMalformed));
+        assert_eq!(check(&pack(&original), APP, &lines, NOW), Err(Code::SigMalformed));
+    }
+
+    #[test]
+    fn identifiers_with_control_characters_and_user_buffers_that_are_not_base64_are_refused() {
+        for identifier in ["a\nb", "a\r", "\t", "a\u{7f}", "a\u{85}b", "\0"] {
+            let usersig = signed(document(identifier, None));
+            let code = check(&usersig, APP, identifier, NOW);
+            assert_eq!(code, Err(Code::SigMalformed), "{identifier:?}");
+        }
+        for (userbuf, is_taken) in [
+            ("", true),
+            ("YWJj", true),
+            ("YQ==", true),
+            ("+/+/", true),
+            ("YQ", false),
+            ("YR==", false),
+            ("YWJj\n", false),
+            ("a\nb", false),
+            ("YQ__", false),
+            ("x", false),
+        ] {
+            let usersig = signed(document("xiaojun", Some(userbuf)));
+            let verified = check(&usersig, APP, "xiaojun", NOW);
+            assert_eq!(verified.is_ok(), is_taken, "{userbuf:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ mod tests {
     fn what_is_remembered_expires_and_belongs_to_its_identifier() {
         let key = Key::new("secret");
         let tickets = VerifiedTickets::new(7, vec![key.clone()]);
-        let ticket = generate(&key, 7, "admin", 1000, 60);
+        let ticket = generate(&key, 7, "admin", 1000, 60).unwrap();
         for now in [1000, 1059] {
             assert_eq!(tickets.verify(&ticket, "admin", now), Ok(()));
             assert_eq!(tickets.verify(&ticket, "other", now), Err(Code::SigOfOther));
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!(tickets.verified.len(), 1);
         assert_eq!(tickets.verify(&ticket, "admin", 1060), Err(Code::SigExpired));
         assert_eq!(tickets.verified.len(), 0);
-        let foreign = generate(&Key::new("foreign"), 7, "admin", 1000, 60);
+        let foreign = generate(&Key::new("foreign"), 7, "admin", 1000, 60).unwrap();
         assert_eq!(tickets.verify(&foreign, "admin", 1000), Err(Code::SigWrong));
         assert_eq!(tickets.verified.len(), 0, "only genuine tickets are remembered");
     }

@@ -236,7 +236,7 @@ pub(crate) struct Client {
 
 pub(crate) fn query_of(identifier: &str, key: &str) -> String {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let ticket = generate(&Key::new(key), APP, identifier, now, 3600);
+    let ticket = generate(&Key::new(key), APP, identifier, now, 3600).unwrap();
     format!("sdkappid={APP}&identifier={identifier}&usersig={ticket}&random=1&contenttype=json")
 }
 

@@ -258,7 +258,7 @@ fn an_app_has_its_own_graph_limits_and_admins() {
     assert_eq!(add("e", "e"), 30001);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let key = followgraph::wire::usersig::Key::new("the second key");
-    let ticket = followgraph::wire::usersig::generate(&key, 7, "administrator", now, 60);
+    let ticket = followgraph::wire::usersig::generate(&key, 7, "administrator", now, 60).unwrap();
     let query = format!("sdkappid=7&identifier=administrator&usersig={ticket}");
     let second = Client { query, ..server.client() };
     assert_eq!(second.code("follow_get_info", INFO), 30005, "it is switched off there");

@@ -25,6 +25,8 @@ enum Manner {
     Take,
     /// Answers with a status.
     Fail(u16),
+    /// Answers with a status and sends the client to `/elsewhere`, where everything gets 200.
+    Redirect(u16),
     /// Answers with status 200 and an `ErrorCode`.
     Refuse,
     /// Does not answer.
@@ -105,11 +107,22 @@ fn receive(stream: &TcpStream, taken: &Mutex<Vec<Received>>, manner: &Mutex<Mann
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    if target.starts_with("/elsewhere") {
+        let body = Value::String("elsewhere".to_owned());
+        taken.lock().unwrap().push(Received { target, body });
+        let mut stream = stream;
+        return write!(stream, "HTTP/1.1 200 x\r\nContent-Length: 0\r\n\r\n").ok();
+    }
     let body = serde_json::from_slice(&body).ok()?;
     let manner = *manner.lock().unwrap();
+    let mut location = "";
     let (status, answer) = match manner {
         Manner::Take => (200, r#"{"ActionStatus":"OK","ErrorCode":0,"ErrorInfo":""}"#),
         Manner::Fail(status) => (status, ""),
+        Manner::Redirect(status) => {
+            location = "Location: /elsewhere\r\n";
+            (status, "")
+        }
         Manner::Refuse => (200, r#"{"ActionStatus":"FAIL","ErrorCode":7,"ErrorInfo":"no"}"#),
         Manner::Hang => {
             std::thread::sleep(PATIENCE);
@@ -121,7 +134,7 @@ fn receive(stream: &TcpStream, taken: &Mutex<Vec<Received>>, manner: &Mutex<Mann
     }
     let length = answer.len();
     let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n{answer}").ok()
+    write!(stream, "HTTP/1.1 {status} x\r\n{location}Content-Length: {length}\r\n\r\n{answer}").ok()
 }
 
 fn follow(client: &Client, from: &str, others: &[&str]) {
@@ -248,6 +261,64 @@ fn what_is_given_up_is_kept() {
     let taken = receiver.wait_for(1);
     assert_eq!(taken[0].body["FollowList"], json!([{"To_Account": "c"}]), "and the next are told");
     assert_eq!(metric(&server, &outcome("dead_letter")), 1);
+}
+
+#[test]
+fn a_redirect_is_a_failed_attempt_and_is_not_followed() {
+    let receiver = Receiver::new(Manner::Redirect(301));
+    let place = Place::new();
+    let server = place.start("", &receiver.settings("attempts = 2"));
+    let client = server.client();
+    client.import(&["a", "b", "c", "d", "e", "f"]);
+    for (place, status) in [301, 302, 303, 307, 308].into_iter().enumerate() {
+        receiver.behave(Manner::Redirect(status));
+        follow(&client, "a", &[["b", "c", "d", "e", "f"][place]]);
+        let deadline = Instant::now() + PATIENCE;
+        while metric(&server, &outcome("dead_letter")) <= place as u64 {
+            assert!(Instant::now() < deadline, "{status}: {:?}", receiver.taken());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert!(receiver.taken().is_empty(), "{:?}", receiver.taken());
+    assert_eq!(metric(&server, &outcome("delivered")), 0);
+    assert_eq!(metric(&server, &outcome("failed_attempt")), 10, "each was tried twice");
+    let letters = std::fs::read_to_string(place.path().join("dead.jsonl")).unwrap();
+    for status in ["301", "302", "303", "307", "308"] {
+        assert!(letters.contains(&format!("status {status}")), "{status}: {letters}");
+    }
+}
+
+#[test]
+fn a_url_that_no_webhook_can_be_sent_to_is_refused_at_start() {
+    let place = Place::new();
+    std::fs::write(place.path().join("key"), "secret").unwrap();
+    for url in [
+        "",
+        "hook",
+        "/hook",
+        "localhost:80",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "http://",
+        "https:///hook",
+        "http://user:hunter2@example.com/",
+        "http://example.com/#top",
+        "http://exa mple.com/",
+        "http://example.com:99999/",
+        "http://example.com/a b",
+    ] {
+        let text = format!(
+            "http = \"127.0.0.1:0\"\n[[app]]\nsdkappid = 1\ngraph = \"g\"\n\
+             keys = [{{ file = \"key\" }}]\n[app.webhooks]\nurl = \"{url}\"\n\
+             dead_letter_file = \"dead\"\n"
+        );
+        let file = place.path().join("bad.toml");
+        std::fs::write(&file, text).unwrap();
+        let error = followgraph::server::Config::from_file(&file).expect_err(url).to_string();
+        assert!(error.contains("bad.toml:"), "{url}: {error}");
+        assert!(error.contains("webhooks: url"), "{url}: {error}");
+        assert!(!error.contains("hunter2"), "a password is not repeated: {error}");
+    }
 }
 
 #[test]
