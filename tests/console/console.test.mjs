@@ -64,8 +64,11 @@ function complaintsOf(request) {
 }
 
 // Opens the page, hands it to a test, and looks at what it did.
-async function onPage(test, { colorScheme = "light", viewport = SIZE, prepare, expected } = {}) {
-  const context = await browser.newContext({ colorScheme, viewport, locale: "en-GB" });
+async function onPage(test, options = {}) {
+  const { colorScheme = "light", viewport = SIZE, timezoneId, prepare, expected } = options;
+  const context = await browser.newContext({
+    colorScheme, viewport, timezoneId, locale: "en-GB",
+  });
   const page = await context.newPage();
   page.setDefaultTimeout(WAIT_MS);
   const wrong = watch(page);
@@ -83,16 +86,29 @@ async function onPage(test, { colorScheme = "light", viewport = SIZE, prepare, e
 
 async function open(page) {
   await page.goto(`${server.origin}/console`);
-  await page.waitForFunction(() => document.getElementById("sign-in-state").textContent !== "" ||
-    document.getElementById("usersig").value !== "");
+  await signedIn(page);
 }
 
-async function send(page, command, fields) {
+const signedIn = (page) =>
+  page.waitForFunction(() => document.getElementById("sign-in-state").textContent !== "");
+
+// Opens the sign-in card where it is folded.
+async function unfold(page) {
+  if (!await page.isVisible("#usersig")) {
+    await page.click("#unfold");
+  }
+}
+
+async function fillIn(page, command, fields) {
   await page.selectOption("#command", command);
   for (const [name, value] of Object.entries(fields)) {
     const field = page.locator(`#field-${name}`);
     await (name === "FollowType" ? field.selectOption(value) : field.fill(value));
   }
+}
+
+async function send(page, command, fields) {
+  await fillIn(page, command, fields);
   return press(page);
 }
 
@@ -100,6 +116,15 @@ async function send(page, command, fields) {
 async function press(page) {
   await page.evaluate(() => document.getElementById("response-body").replaceChildren());
   await page.click("#send");
+  await page.waitForFunction(() => document.getElementById("response-body").textContent !== "");
+  return JSON.parse(await page.textContent("#response-body"));
+}
+
+// Sends account_delete and says yes to what the page asks.
+async function sendConfirmed(page, command, fields) {
+  await fillIn(page, command, fields);
+  await page.click("#send");
+  await page.click("#confirm-yes");
   await page.waitForFunction(() => document.getElementById("response-body").textContent !== "");
   return JSON.parse(await page.textContent("#response-body"));
 }
@@ -114,7 +139,7 @@ async function lookUp(page, account, other = "") {
   await page.fill("#account", account);
   await page.fill("#other", other);
   await page.click("#look-up");
-  await page.waitForFunction(() => /^Page \d/.test(
+  await page.waitForFunction(() => /^(Page \d|No )/.test(
     document.getElementById("list-state").textContent));
 }
 
@@ -147,7 +172,7 @@ describe("requests", () => {
       From_Account: "alice", FollowItem: "bob\ncarol\nzoe",
     });
     assert.deepEqual(added.ResultItem.map((item) => item.ResultCode), [0, 0, 30003]);
-    assert.match(await textOf(page, "#verdict"), /1 of 3 items failed. 30003: /);
+    assert.match(await textOf(page, "#verdict"), /1 of 3 items failed\./);
     const counted = await send(page, "follow_get_info", {
       From_Account: "bob", To_Account: "alice\nbob",
     });
@@ -170,7 +195,7 @@ describe("requests", () => {
       From_Account: "alice", To_Account: "bob",
     });
     assert.deepEqual(removed.ResultItem.map((item) => item.ResultCode), [0]);
-    const gone = await send(page, "account_delete", { DeleteItem: "carol\nzoe" });
+    const gone = await sendConfirmed(page, "account_delete", { DeleteItem: "carol\nzoe" });
     assert.deepEqual(gone.ResultItem.map((item) => item.ResultCode), [0, 70107]);
     const left = await send(page, "follow_get_info", {
       From_Account: "alice", To_Account: "alice",
@@ -186,7 +211,7 @@ describe("requests", () => {
     assert.match(sent, /^POST http:\/\/127\.0\.0\.1:\d+\/v4\/im_open_login_svc\/account_check\?/);
     assert.ok(sent.includes('{"CheckItem":[{"UserID":"it\'s"}]}'));
     assert.ok(!sent.includes(usersig) && sent.includes("…"), "the ticket is shortened");
-    assert.match(await textOf(page, "#verdict"), /HTTP 200\s+ErrorCode 0\s+[\d.]+ ms\s+Done\./);
+    assert.match(await textOf(page, "#verdict"), /HTTP 200\s+ErrorCode 0\s+[\d.]+ ms\s+account_check of it's\s+Done\./);
     await page.click("#copy");
     await waitForText(page, "#copy-state", "Copied");
     const line = await page.evaluate(() => navigator.clipboard.readText());
@@ -242,32 +267,202 @@ describe("requests", () => {
   }));
 });
 
+describe("answers", () => {
+  before(() => importAccounts(["ann", "ben"]));
+
+  it("asks before account_delete is sent, with Cancel as the default", () => onPage(async (page) => {
+    await importAccounts(["doomed", "spared"]);
+    const sent = [];
+    page.on("request", (request) => sent.push(new URL(request.url()).pathname));
+    await fillIn(page, "account_delete", { DeleteItem: "doomed\nspared" });
+    for (const answer of ["button", "Enter", "Escape"]) {
+      await page.click("#send");
+      await waitForText(page, "#confirm", "Delete 2 accounts");
+      await waitForText(page, "#confirm", "doomed");
+      assert.equal(await page.evaluate(() => document.activeElement.id), "confirm-no");
+      await (answer === "button" ? page.click("#confirm-no") : page.keyboard.press(answer));
+      assert.equal(await page.isVisible("#confirm"), false);
+    }
+    await page.click("#field-DeleteItem");
+    await page.keyboard.press("Control+Enter");
+    await page.click("#confirm-no");
+    await page.getByText("JSON", { exact: true }).click();
+    await page.fill("#raw-body", '{"DeleteItem":[{"UserID":"doomed"}]}');
+    await page.click("#send");
+    await waitForText(page, "#confirm", "Delete 1 account");
+    await page.click("#confirm-no");
+    await page.fill("#raw-body", "{");
+    await page.click("#send");
+    await waitForText(page, "#confirm", "Delete the accounts that the JSON names");
+    await page.click("#confirm-no");
+    assert.deepEqual(sent.filter((path) => path.endsWith("/account_delete")), []);
+    await page.fill("#raw-body", '{"DeleteItem":[{"UserID":"doomed"}]}');
+    await page.click("#send");
+    await page.click("#confirm-yes");
+    await waitForText(page, "#response-body", '"ResultCode": 0');
+    const { ResultItem } = await api.accounts("account_check", {
+      CheckItem: [{ UserID: "doomed" }, { UserID: "spared" }],
+    });
+    assert.deepEqual(ResultItem.map((item) => item.AccountStatus), ["NotImported", "Imported"]);
+  }));
+
+  it("shows an answer with its command and account until the form changes", () =>
+    onPage(async (page) => {
+      const fields = { From_Account: "ann", To_Account: "ben" };
+      const isShown = async () => {
+        await send(page, "follow_check", fields);
+        await waitForText(page, "#answered", "follow_check of ann");
+      };
+      const isGone = async () => {
+        await waitForText(page, "#outcome", "The form has changed since the last answer.");
+        for (const id of ["answered", "chips", "response-body", "sent", "curl"]) {
+          assert.equal(await page.textContent(`#${id}`), "", `${id} is empty`);
+        }
+        assert.equal(await page.isDisabled("#copy"), true);
+      };
+      await isShown();
+      await page.fill("#field-From_Account", "ben");
+      await isGone();
+      await isShown();
+      await page.selectOption("#command", "follow_get_info");
+      await isGone();
+      await isShown();
+      await page.click("#sample");
+      await isGone();
+      await isShown();
+      await page.getByText("JSON", { exact: true }).click();
+      await isGone();
+      await press(page);
+      await page.fill("#raw-body", "{}");
+      await isGone();
+      await press(page);
+      await waitForText(page, "#answered", "follow_check");
+    }));
+
+  it("does not show an answer to what the form says no longer", () => onPage(async (page) => {
+    await page.route("**/follow_check?*", async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      await route.continue();
+    });
+    await fillIn(page, "follow_check", { From_Account: "ann", To_Account: "ben" });
+    await page.click("#send");
+    await page.fill("#field-From_Account", "ben");
+    await waitForText(page, "#outcome",
+      "follow_check of ann was answered after the form had changed: ErrorCode 0.");
+    assert.equal(await page.textContent("#response-body"), "");
+  }));
+
+  it("is not green where items failed, and shows what the server says to each", () =>
+    onPage(async (page) => {
+      await send(page, "follow_add", { From_Account: "ann", FollowItem: "ben\nann\nnobody.here" });
+      await waitForText(page, "#outcome", "2 of 3 items failed.");
+      const failed = await page.locator("#failed li").allInnerTexts();
+      assert.equal(failed.length, 2);
+      assert.match(failed[0], /^ann: 30001, .*follow/);
+      assert.match(failed[1], /^nobody\.here: 30003, .*nobody\.here/);
+      const chip = page.locator("#chips .chip", { hasText: "ErrorCode 0" });
+      assert.doesNotMatch(await chip.getAttribute("class"), /good/);
+      await send(page, "multiaccount_import", { AccountList: "ann\na\u0007b" });
+      await waitForText(page, "#outcome", "1 of 2 items failed.");
+      assert.match(await textOf(page, "#failed li"), /^a\\u0007b: not imported/);
+      assert.doesNotMatch(await chip.getAttribute("class"), /good/);
+      await send(page, "follow_add", { From_Account: "ann", FollowItem: "ben" });
+      assert.match(await chip.getAttribute("class"), /good/);
+      assert.equal(await page.locator("#failed li").count(), 0);
+    }));
+
+  it("says once that the server is gone, and clears what it said before", () =>
+    onPage(async (page) => {
+      const context = page.context();
+      await follow("ann", "ben");
+      await send(page, "follow_get_info", { From_Account: "ann", To_Account: "ann" });
+      await selectTab(page, "charts");
+      await page.locator("#counts-chart circle.point").first().waitFor();
+      await lookUp(page, "ann", "ben");
+      await context.route("**/v4/**", (route) => route.abort());
+      await context.route("**/console/follower_counts?*", (route) => route.abort());
+      const saysSo = async () => {
+        await waitForText(page, "#gone", "The server does not answer");
+        const said = await page.locator("body").innerText();
+        for (const words of [/answer\b.*\(Failed|No answer/g, /Failed to fetch/g]) {
+          assert.equal(said.match(words).length, 1, said);
+        }
+      };
+      await page.click("#look-up");
+      await saysSo();
+      assert.equal(await textOf(page, "#count-followers"), "–");
+      assert.equal(await page.locator("#list-rows tr").count(), 0);
+      assert.equal(await page.isVisible("#change"), false);
+      assert.doesNotMatch(await textOf(page, "#sign-in-state"), /accepts/);
+      await selectTab(page, "request");
+      assert.equal(await page.textContent("#response-body"), "");
+      await page.click("#send");
+      await saysSo();
+      await selectTab(page, "charts");
+      await saysSo();
+      assert.equal(await page.locator("#counts-chart circle.point").count(), 0);
+      await context.unrouteAll();
+      await selectTab(page, "account");
+      await page.click("#look-up");
+      await waitForText(page, "#count-following", "1");
+      assert.equal(await page.isVisible("#gone"), false);
+    }, { expected: /ERR_FAILED/ }));
+});
+
 describe("sign-in", () => {
   it("shows a refused ticket where it is typed", () => onPage(async (page) => {
     const fields = { From_Account: "alice", To_Account: "bob" };
+    await unfold(page);
     await page.fill("#usersig", foreignTicket(api.ticket));
     assert.equal((await send(page, "follow_check", fields)).ErrorCode, 70009);
     await waitForText(page, "#sign-in-state", "70009: The UserSig was not made with a key");
     assert.equal(await page.getAttribute("#usersig", "aria-invalid"), "true");
     await page.fill("#usersig", "no ticket");
-    await page.click("#sign-in button");
+    await page.click("#sign-in-send");
     await waitForText(page, "#sign-in-state", "70003: The UserSig cannot be decoded.");
     await selectTab(page, "charts");
     await waitForText(page, "#counts-state", "70003");
     await page.fill("#usersig", api.ticket.usersig);
     await page.fill("#sdkappid", "7");
-    await page.click("#sign-in button");
+    await page.click("#sign-in-send");
     await waitForText(page, "#sign-in-state", "70020");
     assert.equal(await page.evaluate(() => document.activeElement.id), "sdkappid");
     await page.fill("#sdkappid", String(api.ticket.sdkappid));
-    await page.click("#sign-in button");
-    await waitForText(page, "#sign-in-state", "The server takes this ticket of administrator.");
+    await page.click("#sign-in-send");
+    await waitForText(page, "#sign-in-state", "The server accepts this UserSig of administrator.");
     assert.equal(await page.getAttribute("#sdkappid", "aria-invalid"), null);
     await open(page);
     assert.equal(await page.inputValue("#identifier"), api.ticket.identifier);
     assert.equal(await page.inputValue("#usersig"), api.ticket.usersig);
     await waitForText(page, "#counts-state", "accounts; above 16");
   }));
+
+  it("masks the UserSig until it is asked to show it", () => onPage(async (page) => {
+    await unfold(page);
+    assert.equal(await page.getAttribute("#usersig", "type"), "password");
+    await page.click("#show-usersig");
+    assert.equal(await page.getAttribute("#usersig", "type"), "text");
+    assert.equal(await page.getAttribute("#show-usersig", "aria-pressed"), "true");
+    await page.click("#show-usersig");
+    assert.equal(await page.getAttribute("#usersig", "type"), "password");
+  }));
+
+  it("folds after signing in", () => onPage(async (page) => {
+    await waitForText(page, "#sign-in-state", "The server accepts this UserSig of administrator.");
+    assert.equal(await page.isVisible("#usersig"), false);
+    const { height } = await page.locator("#sign-in").boundingBox();
+    assert.ok(height <= 100, `the folded card takes ${height} px`);
+    await page.click("#unfold");
+    assert.equal(await page.isVisible("#usersig"), true);
+    assert.equal(await page.evaluate(() => document.activeElement.id), "sdkappid");
+    await page.fill("#usersig", "no UserSig");
+    await page.click("#sign-in-send");
+    await waitForText(page, "#sign-in-state", "70003");
+    assert.equal(await page.isVisible("#usersig"), true);
+    await page.fill("#usersig", api.ticket.usersig);
+    await page.click("#sign-in-send");
+    await page.locator("#usersig").waitFor({ state: "hidden" });
+  }, { viewport: { width: 360, height: 740 } }));
 
   it("takes a ticket by hand and keeps it for this tab alone", () => {
     // As a server answers that does not run for development; the browser notes it by itself.
@@ -276,7 +471,7 @@ describe("sign-in", () => {
     const expected = /status of 404/;
     return onPage(async (page) => {
       assert.equal(await page.inputValue("#usersig"), "");
-      await page.click("#sign-in button");
+      await page.click("#sign-in-send");
       await waitForText(page, "#sign-in-state", "are needed");
       await page.fill("#field-From_Account", "alice");
       await page.fill("#field-To_Account", "bob");
@@ -285,8 +480,8 @@ describe("sign-in", () => {
       for (const [name, value] of Object.entries(api.ticket)) {
         await page.fill(`#${name}`, String(value));
       }
-      await page.click("#sign-in button");
-      await waitForText(page, "#sign-in-state", "The server takes this ticket");
+      await page.click("#sign-in-send");
+      await waitForText(page, "#sign-in-state", "The server accepts this UserSig");
       await page.reload();
       await page.waitForFunction(() => document.getElementById("usersig").value !== "");
       assert.equal(await page.inputValue("#usersig"), api.ticket.usersig);
@@ -340,18 +535,18 @@ describe("accounts", () => {
     assert.ok(Math.abs(age) < 600_000, "follow times are of now");
     assert.equal(await page.isDisabled("#previous"), true);
     await page.click("#next");
-    await waitForText(page, "#list-state", "Page 2: 10 followers.");
+    await waitForText(page, "#list-state", "Page 2: 10 of 25 followers.");
     assert.deepEqual(await names(page), newestFirst.slice(10, 20));
     await page.click("#next");
-    await waitForText(page, "#list-state", "Page 3: 5 followers, the last of them.");
+    await waitForText(page, "#list-state", "Page 3: 5 of 25 followers, the last of them.");
     assert.deepEqual(await names(page), newestFirst.slice(20));
     assert.equal(await page.isDisabled("#next"), true);
     await page.click("#previous");
     await waitForText(page, "#list-state", "Page 2");
     await page.selectOption("#page-size", "100");
-    await waitForText(page, "#list-state", "Page 1: 25 followers, the last of them.");
+    await waitForText(page, "#list-state", "Page 1: 25 of 25 followers, the last of them.");
     await page.getByText("Mutual", { exact: true }).last().click();
-    await waitForText(page, "#list-state", "Page 1: 1 mutual follow");
+    await waitForText(page, "#list-state", "Page 1: 1 of 1 mutual follow");
     assert.deepEqual(await names(page), ["fan03"]);
     await page.click("#list-rows button");
     await waitForText(page, "#relation", "star and fan03 follow each other.");
@@ -371,8 +566,162 @@ describe("accounts", () => {
     await page.click("#look-up");
     await waitForText(page, "#other-hint", "30003");
     assert.deepEqual(await counts(page), ["25", "1", "1"]);
-    assert.equal(await page.isDisabled("#change"), true);
+    assert.equal(await page.isVisible("#change"), false);
   }));
+
+  it("says of an unknown account in the relation card that it is not there", () =>
+    onPage(async (page) => {
+      await lookUp(page, "star", "fan03");
+      await page.locator("#change").waitFor();
+      await page.fill("#other", "nobody.here");
+      await page.click("#look-up");
+      await waitForText(page, "#relation", "nobody.here was never imported.");
+      assert.equal(await page.isVisible("#change"), false);
+      await page.fill("#account", "nobody.there");
+      await page.fill("#other", "star");
+      await page.click("#look-up");
+      await waitForText(page, "#relation", "nobody.there was never imported.");
+      assert.equal(await page.isVisible("#change"), false);
+      assert.equal(await page.isVisible("#next"), false);
+      await page.fill("#account", "fan04");
+      await page.click("#look-up");
+      await waitForText(page, "#relation", "fan04 follows star");
+      assert.equal(await page.isVisible("#change"), true);
+      await page.fill("#other", "");
+      await waitForText(page, "#relation", "Enter another account");
+      assert.equal(await page.isVisible("#change"), false);
+      await importAccounts(["leaving"]);
+      await page.fill("#other", "leaving");
+      await page.click("#look-up");
+      await waitForText(page, "#relation", "fan04 and leaving do not follow each other");
+      await api.accounts("account_delete", { DeleteItem: [{ UserID: "leaving" }] });
+      await page.click("#change");
+      await waitForText(page, "#relation", "leaving was never imported.");
+      assert.equal(await page.isVisible("#change"), false);
+    }));
+
+  it("shows counts and lists with the account they belong to until it changes", () =>
+    onPage(async (page) => {
+      await lookUp(page, "star", "fan03");
+      assert.equal(await textOf(page, "#whose"), "star");
+      await page.fill("#account", "sta");
+      assert.equal(await textOf(page, "#whose"), "");
+      assert.deepEqual(await counts(page), ["–", "–", "–"]);
+      assert.equal(await page.locator("#list-rows tr").count(), 0);
+      assert.doesNotMatch(await textOf(page, "#relation"), /follow each other/);
+    }));
+
+  it("shows bidirectional and invisible characters of names as escapes", () =>
+    onPage(async (page) => {
+      const tricky = "mal\u202egnp.exe\u200b\u00a0x\u2066\ufeff";
+      const escaped = "mal\\u202egnp.exe\\u200b\\u00a0x\\u2066\\ufeff";
+      await importAccounts([tricky]);
+      await follow(tricky, "quiet");
+      await lookUp(page, "quiet", tricky);
+      assert.deepEqual(await names(page), [escaped]);
+      await waitForText(page, "#relation", `${escaped} follows quiet`);
+      assert.equal(await textOf(page, "#change"), `Follow ${escaped}`);
+      await selectTab(page, "request");
+      const answer = await send(page, "follow_get_info", {
+        From_Account: tricky, To_Account: `${tricky}\nno\u202ebody`,
+      });
+      assert.equal(answer.FollowInfo[0].To_Account, tricky, "the JSON is the same JSON");
+      await waitForText(page, "#field-From_Account-hint", `cannot be seen: ${escaped}`);
+      const visible = await page.locator("main").innerText();
+      assert.doesNotMatch(visible, /[\u202a-\u202e\u2066-\u2069\u200b\ufeff]/);
+      assert.match(await textOf(page, "#failed"), /no\\u202ebody: 30003/);
+      assert.match(await textOf(page, "#answered"), /mal\\u202egnp/);
+      await fillIn(page, "account_delete", { DeleteItem: tricky });
+      await page.click("#send");
+      await waitForText(page, "#confirm", escaped);
+      await page.click("#confirm-yes");
+      await waitForText(page, "#response-body", '"ResultCode": 0');
+    }));
+
+  for (const width of [360, 1280]) {
+    it(`cuts long names and keeps dates on one line, ${width} px wide`, () =>
+      onPage(async (page) => {
+        const long = "W".repeat(32);
+        await importAccounts([long]);
+        await follow(long, "quiet");
+        await follow("fan01", "quiet");
+        await lookUp(page, "quiet", long);
+        const heights = await page.locator("#list-rows tr").evaluateAll((rows) =>
+          rows.map((row) => row.getBoundingClientRect().height));
+        assert.ok(Math.abs(heights[0] - heights[1]) <= 1, "a long name takes no more lines");
+        const lines = await page.locator("#list-rows time").evaluateAll((times) =>
+          times.map((time) => time.getClientRects().length));
+        assert.deepEqual(lines, [1, 1]);
+        const name = page.locator("#list-rows button.link").last();
+        assert.equal(await name.getAttribute("title"), long);
+        const isCut = () => name.evaluate((node) => node.scrollWidth > node.clientWidth);
+        assert.equal(await isCut(), width < 1000, "where there is no room it is cut");
+        const more = page.locator("#list-rows button.more");
+        assert.equal(await more.isVisible(), width < 1000, "the button is there where it is needed");
+        const overflow = () => page.evaluate(() =>
+          Math.max(...[document.documentElement, document.getElementById("list")].map((node) =>
+            node.scrollWidth - node.clientWidth)));
+        assert.ok(await overflow() <= 0);
+        if (width < 1000) {
+          await more.click();
+          assert.equal(await isCut(), false, "the whole name is shown on demand");
+          assert.ok(await overflow() <= 0);
+          await more.click();
+          assert.equal(await isCut(), true);
+        }
+        await api.accounts("account_delete", { DeleteItem: [{ UserID: long }] });
+        await api.follow("follow_delete", { From_Account: "fan01", To_Account: ["quiet"] });
+      }, { viewport: { width, height: 740 } }));
+  }
+
+  it("scrolls to the result of a look-up", () => onPage(async (page) => {
+    await selectTab(page, "account");
+    await page.fill("#account", "star");
+    await page.fill("#other", "fan03");
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.click("#look-up");
+    await waitForText(page, "#relation", "follow each other");
+    await page.waitForFunction(() => {
+      const { top } = document.getElementById("whose").getBoundingClientRect();
+      return top >= 0 && top < 60;
+    });
+    await page.locator("#list-rows button.link").last().click();
+    await page.waitForFunction(() => {
+      const { top } = document.getElementById("whose").getBoundingClientRect();
+      return top >= 0 && top < 60;
+    });
+  }, { viewport: { width: 360, height: 740 } }));
+
+  it("says which list is empty or failed, in little room", () => onPage(async (page) => {
+    const height = async () => (await page.locator(".lists").boundingBox()).height;
+    await selectTab(page, "account");
+    const before = await height();
+    assert.ok(before <= 200, `nothing takes ${before} px`);
+    await lookUp(page, "quiet");
+    for (const [label, said] of [
+      ["Followers", "No followers: nobody follows quiet."],
+      ["Following", "No followed accounts: quiet follows nobody."],
+      ["Mutual", "No mutual follows: quiet and nobody follow each other."],
+    ]) {
+      await page.locator(".lists").getByText(label, { exact: true }).click();
+      await waitForText(page, "#list-state", said);
+      assert.ok(await height() <= 200, `an empty list takes ${await height()} px`);
+    }
+    await page.route("**/follow_get?*", (route) => route.fulfill({
+      json: { ActionStatus: "FAIL", ErrorCode: 30006, ErrorInfo: "the server failed; try again" },
+    }));
+    await page.fill("#account", "star");
+    await page.click("#look-up");
+    await waitForText(page, "#list-state", "The mutual follows of star could not be read. 30006:");
+    assert.ok(await height() <= 200, `a failed list takes ${await height()} px`);
+    assert.deepEqual(await counts(page), ["25", "1", "1"]);
+  }));
+
+  it("gives dates with their time zone", () => onPage(async (page) => {
+    await lookUp(page, "star");
+    const date = await page.locator("#list-rows time").first().innerText();
+    assert.match(date, /^\d{1,2} [A-Z][a-z]+ \d{4}, \d\d:\d\d:\d\d GMT\+9$/);
+  }, { timezoneId: "Asia/Tokyo" }));
 
   it("takes names of strangers for text", () => onPage(async (page) => {
     await importAccounts([HOSTILE]);
@@ -461,6 +810,25 @@ describe("charts", () => {
   }));
 });
 
+describe("repeating", () => {
+  it("stops at the first refusal and says which", () => onPage(async (page) => {
+    await send(page, "follow_get_info", { From_Account: "star", To_Account: "star" });
+    let left = 5;
+    await page.route("**/follow_get_info?*", (route) => {
+      left -= 1;
+      return left >= 0 ? route.continue() : route.fulfill({
+        json: { ActionStatus: "FAIL", ErrorCode: 60007, ErrorInfo: "more than 200 calls a second" },
+      });
+    });
+    await selectTab(page, "charts");
+    await page.click("#repeat");
+    await waitForText(page, "#latency-state", "Stopped at a refusal: 60007: Too many requests");
+    await waitForText(page, "#repeat", "Repeat 200 times");
+    assert.equal(left, -1, "nothing was sent after the refusal");
+    assert.match(await textOf(page, "#latency-state"), /^7 requests/);
+  }));
+});
+
 describe("for everybody", () => {
   const focused = (page) => page.evaluate(() => document.activeElement.id ||
     document.activeElement.closest("[id]")?.id);
@@ -485,9 +853,13 @@ describe("for everybody", () => {
 
   it("can be used with the keyboard alone", () => onPage(async (page) => {
     const { keyboard } = page;
-    await tabTo(page, "sign-in");
+    await tabTo(page, "unfold");
     await keyboard.press("Enter");
-    await waitForText(page, "#sign-in-state", "The server takes this ticket");
+    assert.equal(await focused(page), "sdkappid");
+    await tabTo(page, "sign-in-send");
+    await keyboard.press("Enter");
+    await page.locator("#usersig").waitFor({ state: "hidden" });
+    assert.equal(await focused(page), "unfold");
     await tabTo(page, "tab-request");
     await tabTo(page, "command");
     await keyboard.type("account_check");
@@ -516,9 +888,9 @@ describe("for everybody", () => {
     await waitForText(page, "#relation", "do not follow each other");
     await tabTo(page, "panel-account");
     await keyboard.press("ArrowRight");
-    await waitForText(page, "#list-state", "1 followed account");
+    await waitForText(page, "#list-state", "1 of 1 followed account");
     await keyboard.press("ArrowLeft");
-    await waitForText(page, "#list-state", "10 followers");
+    await waitForText(page, "#list-state", "10 of 25 followers");
     await tabTo(page, "next");
     await keyboard.press("Enter");
     await waitForText(page, "#list-state", "Page 2");
@@ -617,6 +989,61 @@ describe("for everybody", () => {
     await page.locator("#counts-chart circle.point").first().waitFor();
     assert.ok(await overflow() <= 0);
   }, { viewport: { width: 360, height: 740 } }));
+
+  it("keeps the form over a reload", () => onPage(async (page) => {
+    await fillIn(page, "follow_get", {
+      From_Account: "star", FollowType: "3", StartCursor: "x", WantNum: "7",
+    });
+    await selectTab(page, "account");
+    await page.fill("#account", "star");
+    await page.fill("#other", "quiet");
+    await page.locator(".lists").getByText("Following", { exact: true }).click();
+    await page.selectOption("#page-size", "25");
+    const values = () => page.evaluate(() => [
+      ...["command", "field-From_Account", "field-FollowType", "field-StartCursor",
+        "field-WantNum", "account", "other", "page-size"].map((id) =>
+        document.getElementById(id).value),
+      document.querySelector('input[name="list"]:checked').value,
+    ]);
+    const kept = ["follow_get", "star", "3", "x", "7", "star", "quiet", "25", "2"];
+    assert.deepEqual(await values(), kept);
+    await open(page);
+    assert.deepEqual(await values(), kept);
+    await selectTab(page, "request");
+    await page.locator("#panel-request").getByText("JSON", { exact: true }).click();
+    await page.fill("#raw-body", '{"raw": true}');
+    await open(page);
+    assert.equal(await page.inputValue("#raw-body"), '{"raw": true}');
+    const form = await page.evaluate(() => sessionStorage.getItem("form"));
+    assert.ok(form.includes("star") && !form.includes(api.ticket.usersig));
+  }));
+
+  for (const [width, least] of [[1280, 24], [480, 40], [360, 40]]) {
+    it(`has no target smaller than ${least} px, ${width} px wide`, () => onPage(async (page) => {
+      const small = () => page.evaluate((pixels) => {
+        const all = document.querySelectorAll(
+          "button, input, select, textarea, summary, .choice label, a:not(.skip)");
+        return [...all]
+          .filter((node) => node.checkVisibility() && node.type !== "radio")
+          .map((node) => [node, node.getBoundingClientRect()])
+          .filter(([, { width: x, height: y }]) => x < pixels || y < pixels)
+          .map(([node, { width: x, height: y }]) =>
+            `${node.id || node.className || node.textContent}: ${x} x ${y}`);
+      }, least);
+      await unfold(page);
+      await send(page, "follow_get_info", { From_Account: "star", To_Account: "star" });
+      assert.deepEqual(await small(), []);
+      await fillIn(page, "account_delete", { DeleteItem: "nobody.here" });
+      await page.click("#send");
+      assert.deepEqual(await small(), []);
+      await page.click("#confirm-no");
+      await lookUp(page, "star", "quiet");
+      assert.deepEqual(await small(), []);
+      await selectTab(page, "charts");
+      await page.locator("#counts-chart circle.point").first().waitFor();
+      assert.deepEqual(await small(), []);
+    }, { viewport: { width, height: 740 } }));
+  }
 
   it("has a name for every control", () => onPage(async (page) => {
     const nameless = await page.evaluate(() => {

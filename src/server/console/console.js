@@ -1,4 +1,4 @@
-// The console: a page that speaks the follow API as any client does, with a ticket in every
+// The console: a page that speaks the follow API as any client does, with a UserSig in every
 // request. Names of accounts come from strangers, so all text reaches the page as text nodes.
 
 // ---------------------------------------------------------------------------------------------
@@ -160,14 +160,75 @@ const element = (tag, attributes = {}, ...children) =>
 const drawing = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
+// Characters that cannot be seen, or that change the order of those around them: controls, formats,
+// separators, everything that takes no room, and all spaces but the ordinary one. Line feeds and
+// tabs are left to the layout.
+const UNSEEN = new RegExp("(?![\\n\\t ])[\\p{Cc}\\p{Cf}\\p{Cn}\\p{Co}\\p{Cs}\\p{Z}" +
+  "\\p{Default_Ignorable_Code_Point}\\u2800]", "gu");
+const escaped = (text) => text.replace(UNSEEN, (unseen) =>
+  Array.from({ length: unseen.length }, (_, i) =>
+    `\\u${unseen.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""));
+
+// Returns text in which nothing is unseen, as nodes in which the escapes are marked.
+function seen(text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(UNSEEN)) {
+    parts.push(text.slice(end, match.index),
+      element("span", { class: "escape" }, escaped(match[0])));
+    end = match.index + match[0].length;
+  }
+  return [...parts, text.slice(end)];
+}
+
 // A name of an account, kept apart from the text around it whatever its script does.
-const nameOf = (account) => element("bdi", {}, account);
+const nameOf = (account) =>
+  element("bdi", {}, ...seen(account.replaceAll("\n", "\\u000a").replaceAll("\t", "\\u0009")));
+
+// A name where there may be no room for it: it is cut there, and a button shows the whole of it.
+const LONG_NAME = 16;
+
+function cutName(account) {
+  const name = nameOf(account);
+  name.classList.add("cut");
+  name.title = escaped(account);
+  return account.length > LONG_NAME ? [name, wholeButton(name)] : [name];
+}
+
+// The buttons of names, each seen only where there is no room for its name.
+const wholeButtons = new Map();
+const roomForNames = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const isCut = target.scrollWidth > target.clientWidth || target.classList.contains("whole");
+    wholeButtons.get(target)?.classList.toggle("needless", !isCut);
+    if (!target.isConnected) {
+      roomForNames.unobserve(target);
+      wholeButtons.delete(target);
+    }
+  }
+});
+
+function wholeButton(cut) {
+  const button = element("button", {
+    type: "button", class: "quiet more needless", "aria-expanded": "false",
+    "aria-label": "Show whole name",
+  }, "…");
+  wholeButtons.set(cut, button);
+  roomForNames.observe(cut);
+  button.addEventListener("click", () => {
+    const isWhole = cut.classList.toggle("whole");
+    button.setAttribute("aria-expanded", String(isWhole));
+    button.setAttribute("aria-label", isWhole ? "Cut the name" : "Show whole name");
+  });
+  return button;
+}
 
 // Says something in a line that is there anyway; `tone` is good, bad or empty. What it says already
 // is not said again, so that a screen reader does not repeat it with every request.
 function say(line, text, tone = "") {
   if (line.textContent !== text) {
-    line.replaceChildren(...[text].flat());
+    line.replaceChildren(...[text].flat().flatMap((part) =>
+      (typeof part === "string" ? seen(part) : part)));
   }
   line.classList.toggle("bad", tone === "bad");
   line.classList.toggle("good", tone === "good");
@@ -181,12 +242,26 @@ function markField(input, error) {
   }
 }
 
-// Puts the error of a field in the place of its hint, or the hint back.
+// Puts the error of a field in the place of its hint, or the hint back. What was typed is shown once
+// more where it has characters that cannot be seen.
 function showFieldError(input, error, hint = "") {
   markField(input, error);
-  say($(`${input.id}-hint`), error || hint, error ? "bad" : "");
+  const value = escaped(input.value);
+  const unseen = value === input.value ? ""
+    : `Has characters that cannot be seen: ${value.replaceAll("\n", ", ")}`;
+  say($(`${input.id}-hint`), error || unseen || hint, error ? "bad" : "");
 }
 
+function parsed(json) {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null;
+  }
+}
+
+// Only what is typed by accident goes: other spaces, and a byte order mark, may belong to a name.
+const trimmed = (text) => text.replace(/^[ \t]+|[ \t]+$/g, "");
 const utf8Length = (text) => new TextEncoder().encode(text).length;
 const milliseconds = (value) => `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 const grouped = new Intl.NumberFormat("en");
@@ -217,6 +292,39 @@ const memory = {
     }
   },
 };
+
+// What was typed and chosen, so that a reload does not lose it. The UserSig is not part of it.
+const form = parsed(memory.get("form")) ?? {};
+
+function remember(name, value) {
+  form[name] = value;
+  memory.set("form", JSON.stringify(form));
+}
+
+// A field keeps its value over a reload.
+function keep(id) {
+  const field = $(id);
+  field.value = form[id] ?? field.value;
+  if (field.selectedIndex === -1) {
+    field.selectedIndex = 0;
+  }
+  field.addEventListener("input", () => remember(id, field.value));
+}
+
+function keepRadio(name) {
+  for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
+    input.checked = form[name] === undefined ? input.checked : input.value === form[name];
+    input.addEventListener("change", () => remember(name, input.value));
+  }
+}
+
+// Brings what is between two nodes into view where it is not.
+function scrollTo(first, last) {
+  if (first.getBoundingClientRect().top < 0 || last.getBoundingClientRect().bottom > innerHeight) {
+    const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    first.scrollIntoView({ block: "start", behavior: isStill ? "instant" : "smooth" });
+  }
+}
 
 // ---------------------------------------------------------------------------------------------
 // Requests.
@@ -249,18 +357,37 @@ async function post(path, body) {
       method: "POST", body, headers: { "content-type": "application/json" }, cache: "no-store",
       redirect: "error", signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    answer.status = response.status;
     answer.text = await response.text();
+    answer.status = response.status;
     answer.milliseconds = performance.now() - begun;
     answer.json = JSON.parse(answer.text);
     answer.code = answer.json.ErrorCode ?? -1;
     answer.info = answer.json.ErrorInfo ?? "";
   } catch (error) {
     answer.milliseconds ??= performance.now() - begun;
-    answer.info = answer.status ? "The answer is not JSON." : `No answer: ${error.message}`;
+    answer.isGone = !answer.status;
+    answer.info = answer.isGone ? error.message : "The answer is not JSON.";
   }
+  showGone(answer);
   showSignInError(answer);
   return answer;
+}
+
+// A server that does not answer is said to be gone in one place, and nothing that it said before is
+// shown any longer.
+function showGone(answer) {
+  const wasGone = !$("gone").hidden;
+  $("gone").hidden = !answer.isGone;
+  if (!answer.isGone) {
+    return;
+  }
+  if (!wasGone) {
+    say($("gone"), `The server does not answer (${answer.info}). What it said before is cleared.`);
+  }
+  sayOfSignIn("");
+  clearAnswer("");
+  forget();
+  clearBuckets();
 }
 
 // A request before it is sent, with its address as it is and as it is shown.
@@ -270,7 +397,7 @@ function askedOf(path, body) {
   const shortened = usersig.length > 16 ? `${usersig.slice(0, 8)}…` : usersig;
   return {
     url: addressOf(path, random, usersig), shown: addressOf(path, random, shortened), body,
-    status: 0, text: "", json: null, code: -1, info: "", milliseconds: null,
+    status: 0, text: "", json: null, code: -1, info: "", milliseconds: null, isGone: false,
   };
 }
 
@@ -314,35 +441,62 @@ function sayOfSignIn(text, tone, field) {
   say($("sign-in-state"), text, tone);
 }
 
-// A refused ticket is shown where it is typed, whichever request it was.
+// A refused UserSig is shown where it is typed, whichever request it was. One that is accepted folds
+// the card, unless somebody is typing in it.
 function showSignInError(answer) {
   const field = SIGN_IN_CODES.get(answer.code);
   if (field) {
+    fold(false);
     sayOfSignIn(`${answer.code}: ${CODES.get(answer.code)}`, "bad", field);
   } else if (answer.code === 0) {
-    sayOfSignIn(`The server takes this ticket of ${$("identifier").value}.`, "good");
+    sayOfSignIn(`The server accepts this UserSig of ${$("identifier").value}.`, "good");
+    if (!$("sign-in").contains(document.activeElement)) {
+      fold(true);
+    }
   }
+}
+
+function fold(isFolded) {
+  $("sign-in").classList.toggle("folded", isFolded);
+  $("unfold").hidden = !isFolded;
+  if (isFolded) {
+    maskUserSig(true);
+  }
+}
+
+function maskUserSig(isMasked) {
+  $("usersig").type = isMasked ? "password" : "text";
+  $("show-usersig").setAttribute("aria-pressed", String(!isMasked));
+  $("show-usersig").textContent = isMasked ? "Show" : "Hide";
 }
 
 // True when there is something to complain of.
 function complainOfEmptySignIn() {
   const empty = SIGN_IN_FIELDS.find((id) => $(id).value.trim() === "");
   if (empty) {
+    fold(false);
     sayOfSignIn("SDKAppID, identifier and UserSig are needed.", "bad", empty);
     $(empty).focus();
   }
   return empty !== undefined;
 }
 
+// Asks for something that only an admin is told, to see whether the UserSig is accepted.
+function trySignIn() {
+  const user = { UserID: $("identifier").value };
+  return post("/v4/im_open_login_svc/account_check", JSON.stringify({ CheckItem: [user] }));
+}
+
 async function signIn(event) {
   event.preventDefault();
-  const user = { UserID: $("identifier").value };
-  const path = "/v4/im_open_login_svc/account_check";
-  const answer = await post(path, JSON.stringify({ CheckItem: [user] }));
+  const answer = await trySignIn();
   const field = SIGN_IN_CODES.get(answer.code);
   if (field) {
     $(field).focus();
-  } else if (answer.code !== 0 && answer.milliseconds !== null) {
+  } else if (answer.code === 0) {
+    fold(true);
+    $("unfold").focus();
+  } else if (answer.milliseconds !== null && !answer.isGone) {
     sayOfSignIn(meaning(answer), "bad");
   }
 }
@@ -351,6 +505,7 @@ async function fillSignIn() {
   const kept = SIGN_IN_FIELDS.map((id) => memory.get(id));
   if (kept.some((value) => value)) {
     SIGN_IN_FIELDS.forEach((id, i) => { $(id).value = kept[i] ?? ""; });
+    await trySignIn();
     return;
   }
   const response = await fetch("/console/dev.json", { cache: "no-store" }).catch(() => null);
@@ -364,14 +519,21 @@ async function fillSignIn() {
       $(id).value = ticket[id];
     }
   }
-  sayOfSignIn("Filled in by the server, which runs for development.");
+  await trySignIn();
 }
 
 function startSignIn() {
   $("sign-in").addEventListener("submit", signIn);
+  $("show-usersig").addEventListener("click", () => maskUserSig($("usersig").type === "text"));
+  $("unfold").addEventListener("click", () => {
+    fold(false);
+    $("sdkappid").focus();
+  });
   for (const id of SIGN_IN_FIELDS) {
     $(id).addEventListener("input", () => {
       SIGN_IN_FIELDS.forEach((each) => memory.set(each, $(each).value));
+      changed();
+      forget();
       sayOfSignIn("Changed; sent with the next request.");
     });
   }
@@ -441,10 +603,36 @@ function startTabs() {
 
 const chosenCommand = () => COMMAND.get($("command").value);
 // What was typed, by the name of the field, so that it is there for the next command as well.
-const typed = new Map();
+const typed = new Map(form.typed);
 const memoryName = (field) => field.remember ?? field.name;
 const inputOf = (field) => $(`field-${field.name}`);
 const isRaw = () => radio("mode") === "json";
+
+function type(field, value) {
+  typed.set(memoryName(field), value);
+  remember("typed", [...typed]);
+}
+
+// Counts the changes of the form, so that an answer is known to be one to what it says.
+let changes = 0;
+
+// An answer goes when the form changes: it is one to another request.
+function changed() {
+  changes += 1;
+  if ($("answered").textContent !== "") {
+    clearAnswer("The form has changed since the last answer.");
+  }
+}
+
+function clearAnswer(why) {
+  for (const id of ["chips", "answered", "failed", "response-body", "sent", "curl"]) {
+    $(id).replaceChildren();
+  }
+  $("failed").hidden = true;
+  $("copy").disabled = true;
+  say($("copy-state"), "");
+  say($("outcome"), why);
+}
 
 function controlOf(field) {
   const id = `field-${field.name}`;
@@ -474,12 +662,13 @@ function fieldRow(field) {
   const control = controlOf(field);
   control.value = typed.get(memoryName(field)) ?? (field.kind === "choice" ? field.sample : "");
   control.addEventListener("input", () => {
-    typed.set(memoryName(field), control.value);
+    type(field, control.value);
     showFieldError(control, "", hintOf(field));
+    changed();
   });
   const label = element("label", { for: control.id }, field.name, " ",
     element("small", {}, field.required ? "required" : "optional"));
-  const hint = element("p", { class: "hint", id: `${control.id}-hint` }, hintOf(field));
+  const hint = element("p", { class: "hint", id: `${control.id}-hint` });
   return element("div", { class: "field" }, label, control, hint);
 }
 
@@ -487,12 +676,13 @@ function showCommand() {
   const command = chosenCommand();
   say($("command-hint"), command.about);
   $("fields").replaceChildren(...command.fields.map(fieldRow));
+  command.fields.forEach((field) => showFieldError(inputOf(field), "", hintOf(field)));
   if (isRaw()) {
     writeRaw();
   }
 }
 
-const linesOf = (text) => text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+const linesOf = (text) => text.split("\n").map(trimmed).filter((line) => line !== "");
 
 // What a field says is wrong before the server has to.
 function errorOf(field, value) {
@@ -505,7 +695,7 @@ function errorOf(field, value) {
   }
   const long = field.capBytes && names.find((name) => utf8Length(name) > field.capBytes);
   if (long) {
-    return `“${long}” is longer than ${field.capBytes} bytes.`;
+    return `“${escaped(long)}” is longer than ${field.capBytes} bytes.`;
   }
   if (field.kind === "integer" && value !== "" && !/^-?\d+$/.test(value)) {
     return `${field.name} is a whole number.`;
@@ -529,7 +719,7 @@ function valueOf(field, value) {
 
 // An empty optional field is left out.
 function requestOfForm() {
-  const values = chosenCommand().fields.map((field) => [field, inputOf(field).value.trim()]);
+  const values = chosenCommand().fields.map((field) => [field, trimmed(inputOf(field).value)]);
   const filled = values.filter(([field, value]) => field.required || value !== "");
   return Object.fromEntries(filled.map(([field, value]) => [field.name, valueOf(field, value)]));
 }
@@ -538,7 +728,7 @@ function checkForm() {
   let first = null;
   for (const field of chosenCommand().fields) {
     const input = inputOf(field);
-    const error = errorOf(field, input.value.trim());
+    const error = errorOf(field, trimmed(input.value));
     showFieldError(input, error, hintOf(field));
     first ??= error ? input : null;
   }
@@ -549,9 +739,10 @@ function checkForm() {
 function fillSample() {
   for (const field of chosenCommand().fields) {
     inputOf(field).value = field.sample;
-    typed.set(memoryName(field), field.sample);
+    type(field, field.sample);
     showFieldError(inputOf(field), "", hintOf(field));
   }
+  changed();
   if (isRaw()) {
     writeRaw();
   }
@@ -559,6 +750,7 @@ function fillSample() {
 
 function writeRaw() {
   $("raw-body").value = JSON.stringify(requestOfForm(), null, 2);
+  remember("raw-body", $("raw-body").value);
   judgeRaw();
 }
 
@@ -576,32 +768,75 @@ function judgeRaw() {
 function showMode() {
   $("raw").hidden = !isRaw();
   $("fields").hidden = isRaw();
-  if (isRaw()) {
-    writeRaw();
-  }
 }
 
 async function sendRequest(event) {
   event.preventDefault();
-  if ($("send").disabled || (!isRaw() && !checkForm())) {
+  if ($("send").disabled || $("confirm").open || (!isRaw() && !checkForm())) {
     return;
   }
+  const name = $("command").value;
   const body = isRaw() ? $("raw-body").value : JSON.stringify(requestOfForm());
   $("send").disabled = true;
-  const answer = await send($("command").value, body);
+  const isWanted = name !== "account_delete" || await confirmDelete(body);
+  const before = changes;
+  const answer = isWanted ? await send(name, body) : null;
   $("send").disabled = false;
+  if (answer === null || answer.isGone) {
+    return;
+  }
+  if (before !== changes) {
+    const what = answer.code >= 0 ? `ErrorCode ${answer.code}` : meaning(answer);
+    clearAnswer(`${labelOf(name, body)} was answered after the form had changed: ${what}.`);
+    return;
+  }
   showSent(answer);
-  showVerdict(answer);
+  showVerdict(answer, labelOf(name, body));
   showErrorAtField(answer);
+  scrollTo($("response-title"), $("outcome"));
 }
 
-// The server names the field it means at the beginning of what it says, or in backquotes.
+const CONFIRMED_MAX = 10;
+
+// Asks before accounts are deleted; true where they are to be. Cancel is what Enter presses.
+function confirmDelete(body) {
+  const items = parsed(body)?.DeleteItem;
+  const names = (Array.isArray(items) ? items : []).map((item) =>
+    String(item?.UserID ?? item?.Identifier ?? JSON.stringify(item)));
+  say($("confirm-title"), names.length === 0 ? "Delete the accounts that the JSON names?"
+    : `Delete ${accountsOf(names.length)}?`);
+  const rest = names.length - CONFIRMED_MAX;
+  $("confirm-names").replaceChildren(
+    ...names.slice(0, CONFIRMED_MAX).map((name) => element("li", {}, nameOf(name))),
+    ...(rest > 0 ? [element("li", {}, `and ${grouped.format(rest)} more`)] : []));
+  const dialog = $("confirm");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+// A command with the account it is about.
+function labelOf(name, body) {
+  const request = parsed(body);
+  const items = request?.DeleteItem ?? request?.CheckItem ?? request?.AccountList ??
+    request?.Accounts;
+  const first = request?.From_Account ?? request?.UserID ?? request?.Identifier ??
+    items?.[0]?.UserID ?? items?.[0]?.Identifier ?? items?.[0];
+  if (typeof first !== "string" || first === "") {
+    return name;
+  }
+  const more = items?.length > 1 ? ` and ${items.length - 1} more` : "";
+  return `${name} of ${first}${more}`;
+}
+
+// The server names the field it means at the beginning of what it says.
 function showErrorAtField(answer) {
   if (isRaw() || answer.code <= 0) {
     return;
   }
-  const field = chosenCommand().fields.find(({ name }) =>
-    answer.info.startsWith(name) || answer.info.includes(`\`${name}\``));
+  const field = chosenCommand().fields.find(({ name }) => answer.info.startsWith(name));
   if (field) {
     const why = BAD_PARAMETER.includes(answer.code)
       ? answer.info : firstSentence(CODES.get(answer.code));
@@ -624,7 +859,7 @@ function showSent(answer) {
   const line = (url) => `curl -sS ${quoted(url)} -H 'content-type: application/json' ` +
     `--data-raw ${quoted(answer.body)}`;
   curlLine = { shown: line(answer.shown), whole: line(answer.url) };
-  $("curl").textContent = curlLine.shown;
+  $("curl").textContent = escaped(curlLine.shown);
   $("copy").disabled = false;
   say($("copy-state"), "");
 }
@@ -645,32 +880,48 @@ function chip(text, tone) {
   return element("span", { class: `chip ${tone}` }, text);
 }
 
-// How many items of an answer that is fine as a whole are not.
-function itemErrors(answer) {
-  const items = answer.json?.ResultItem ?? answer.json?.FollowInfo ?? [];
-  const failed = items.filter((item) => item.ResultCode !== 0);
-  if (failed.length === 0) {
-    return "";
+// The items of an answer that failed, though it is fine as a whole, and how many items there are.
+function failedItems(answer) {
+  const request = parsed(answer.body);
+  const names = answer.json?.FailAccounts ?? [];
+  if (names.length > 0) {
+    const count = (request?.AccountList?.length ?? 0) + (request?.Accounts?.length ?? 0);
+    const why = "not imported: this cannot be the name of an account";
+    return { count, failed: names.map((name) => ({ name, why })) };
   }
-  const codes = [...new Set(failed.map((item) => item.ResultCode))];
-  const meanings = codes.map((code) => `${code}: ${CODES.get(code) ?? "unknown."}`);
-  return `${failed.length} of ${items.length} items failed. ${meanings.join(" ")}`;
+  const items = answer.json?.ResultItem ?? answer.json?.FollowInfo ?? [];
+  const failed = items.filter((item) => item.ResultCode !== 0).map((item) => ({
+    name: item.To_Account ?? item.UserID ?? "",
+    why: `${item.ResultCode}, ${item.ResultInfo || CODES.get(item.ResultCode) || "unknown"}`,
+  }));
+  return { count: items.length, failed };
 }
 
-function showVerdict(answer) {
+function showFailedItems(failed) {
+  $("failed").replaceChildren(...failed.map(({ name, why }) =>
+    element("li", {}, nameOf(name), ": ", ...seen(why))));
+  $("failed").hidden = failed.length === 0;
+}
+
+function showVerdict(answer, label) {
+  const { count, failed } = failedItems(answer);
+  const isDone = answer.code === 0 && failed.length === 0;
   const chips = [];
   if (answer.status) {
     chips.push(chip(`HTTP ${answer.status}`, answer.status === 200 ? "" : "bad"));
   }
   if (answer.code >= 0) {
-    chips.push(chip(`ErrorCode ${answer.code}`, answer.code === 0 ? "good" : "bad"));
+    chips.push(chip(`ErrorCode ${answer.code}`, isDone ? "good" : answer.code === 0 ? "" : "bad"));
   }
   if (answer.milliseconds !== null) {
     chips.push(chip(milliseconds(answer.milliseconds), ""));
   }
-  const failed = itemErrors(answer);
   $("chips").replaceChildren(...chips);
-  say($("outcome"), failed || meaning(answer), answer.code !== 0 || failed ? "bad" : "");
+  say($("answered"), label);
+  $("answered").title = escaped(label);
+  const partly = `${grouped.format(failed.length)} of ${grouped.format(count)} items failed.`;
+  say($("outcome"), failed.length > 0 ? partly : meaning(answer), isDone ? "" : "bad");
+  showFailedItems(failed);
   const text = answer.json === null ? answer.text : JSON.stringify(answer.json, null, 2);
   $("response-body").replaceChildren(...coloured(text));
   $("response-body").scrollTop = 0;
@@ -686,8 +937,10 @@ function classOf([token, text, colon]) {
   return /^[tfn]/.test(token) ? "json-word" : "json-number";
 }
 
-// JSON as text nodes, with its strings and numbers marked; long ones are left plain.
-function coloured(text) {
+// JSON as text nodes, with its strings and numbers marked; long ones are left plain. Characters
+// that cannot be seen are escaped as JSON escapes them, so it remains the same JSON.
+function coloured(json) {
+  const text = escaped(json);
   if (text.length > COLOURED_CHARACTERS_MAX) {
     return [text];
   }
@@ -709,43 +962,86 @@ function startRequest() {
     const options = commands.map(({ name }) => element("option", { value: name }, name));
     return element("optgroup", { label }, ...options);
   }));
-  $("command").addEventListener("change", showCommand);
-  onRadio("mode", showMode);
+  keep("command");
+  keepRadio("mode");
+  $("command").addEventListener("change", () => {
+    showCommand();
+    changed();
+  });
+  onRadio("mode", () => {
+    showMode();
+    if (isRaw()) {
+      writeRaw();
+    }
+    changed();
+  });
   $("request-form").addEventListener("submit", sendRequest);
   $("request-form").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       sendRequest(event);
     }
   });
-  $("raw-body").addEventListener("input", judgeRaw);
+  $("raw-body").addEventListener("input", () => {
+    judgeRaw();
+    changed();
+  });
+  for (const [id, value] of [["confirm-no", ""], ["confirm-yes", "yes"]]) {
+    $(id).addEventListener("click", () => $("confirm").close(value));
+  }
   $("sample").addEventListener("click", fillSample);
   $("copy").addEventListener("click", copyCurl);
-  // A reload keeps what the browser had chosen.
+  const raw = form["raw-body"];
   showCommand();
   showMode();
+  keep("raw-body");
+  if (isRaw() && raw !== undefined) {
+    $("raw-body").value = raw;
+    remember("raw-body", raw);
+    judgeRaw();
+  }
 }
 
 // ---------------------------------------------------------------------------------------------
 // The account tab.
 
 const LISTS = {
-  1: { one: "follower", many: "followers", none: "Nobody follows this account." },
-  2: { one: "followed account", many: "followed accounts", none: "This account follows nobody." },
-  3: { one: "mutual follow", many: "mutual follows", none: "Nobody is followed back." },
+  1: {
+    one: "follower", many: "followers", count: "FollowerCount",
+    none: (account) => ["nobody follows ", account, "."],
+  },
+  2: {
+    one: "followed account", many: "followed accounts", count: "FollowingCount",
+    none: (account) => [account, " follows nobody."],
+  },
+  3: {
+    one: "mutual follow", many: "mutual follows", count: "MutualFollowingCount",
+    none: (account) => [account, " and nobody follow each other."],
+  },
 };
-// The account that is shown, how it stands to the other, and the cursors of the pages so far.
-const shown = { account: "", other: "", follows: false, cursors: [""], next: "", before: 0 };
+// The account that is shown with its counts, how it stands to the other, and the cursors of the
+// pages so far.
+const shown = {
+  account: "", other: "", follows: false, counts: null, cursors: [""], next: "", before: 0,
+};
 // Answers to a question that was asked before the last one are dropped.
 let question = 0;
 
-// Puts what is wrong at the field it is about; true when there is nothing wrong.
-function accepts(answer, item, input) {
+const isUnknown = (code) => code === UNKNOWN_ACCOUNT || code === ILLEGAL_ACCOUNT;
+
+// Puts what is wrong at the field it is about, and into the relation card; true when there is
+// nothing wrong.
+function accepts(answer, item, input, account) {
   const code = answer.code !== 0 ? answer.code : item?.ResultCode ?? 0;
   if (code === 0) {
     return true;
   }
-  if (code === UNKNOWN_ACCOUNT || code === ILLEGAL_ACCOUNT) {
+  if (answer.isGone) {
+    return false;
+  }
+  if (isUnknown(code)) {
     showFieldError(input, `${code}: ${CODES.get(code)}`);
+    const why = code === UNKNOWN_ACCOUNT ? " was never imported." : " cannot be an account’s name.";
+    say($("relation"), [nameOf(account), why], "bad");
     input.focus();
   } else {
     say($("relation"), `${code > 0 ? `${code}: ` : ""}${meaning(answer)}`, "bad");
@@ -761,6 +1057,8 @@ function showCounts(info) {
   for (const [id, member] of counts) {
     $(`count-${id}`).textContent = info ? grouped.format(info[member]) : "–";
   }
+  shown.counts = info;
+  $("whose").replaceChildren(...(info ? cutName(shown.account) : []));
 }
 
 const ACCOUNT_HINTS = {
@@ -768,21 +1066,28 @@ const ACCOUNT_HINTS = {
 };
 const showAccountError = (id, error = "") => showFieldError($(id), error, ACCOUNT_HINTS[id]);
 
+// Shows no account. What is still on its way is not shown either.
 function forget() {
+  question += 1;
   Object.assign(shown, { account: "", other: "", cursors: [""], next: "", before: 0 });
   showCounts(null);
-  say($("relation"), "Enter another account to see who follows whom.");
-  showChange();
-  $("list-rows").replaceChildren();
-  say($("list-state"), "");
-  $("previous").disabled = $("next").disabled = true;
+  forgetRelation();
+  clearList("Look an account up to see its lists.");
 }
 
-// Focus may be on the button, so it stays one that can be pressed while it works.
+function forgetRelation() {
+  shown.other = "";
+  say($("relation"), "Enter another account to see who follows whom.");
+  showChange();
+}
+
+// Without an account there is nothing to follow, and no button. Focus may be on the button, so it
+// stays one that can be pressed while it works.
 function showChange() {
-  $("change").disabled = shown.other === "";
+  $("change").hidden = shown.other === "";
   const verb = shown.follows ? "Unfollow" : "Follow";
   $("change").replaceChildren(verb, ...(shown.other ? [" ", nameOf(shown.other)] : []));
+  $("change").title = shown.other ? escaped(`${verb} ${shown.other}`) : "";
 }
 
 const RELATIONS = [
@@ -807,13 +1112,16 @@ async function readCounts() {
 }
 
 async function readRelation(asked) {
-  const request = { From_Account: shown.account, To_Account: [shown.other] };
-  const answer = await ask("follow_check", request);
-  if (asked !== question) {
+  const { account, other } = shown;
+  if (other === "") {
+    return;
+  }
+  const answer = await ask("follow_check", { From_Account: account, To_Account: [other] });
+  if (asked !== question || other !== shown.other) {
     return;
   }
   const item = answer.json?.ResultItem?.[0];
-  if (accepts(answer, item, $("other"))) {
+  if (accepts(answer, item, $("other"), shown.other)) {
     showRelation(item.FollowType);
   } else {
     shown.other = "";
@@ -823,9 +1131,9 @@ async function readRelation(asked) {
 
 async function lookUp(event) {
   event?.preventDefault();
-  const asked = ++question;
-  const [account, other] = [$("account").value.trim(), $("other").value.trim()];
+  const [account, other] = [trimmed($("account").value), trimmed($("other").value)];
   forget();
+  const asked = ++question;
   showAccountError("other");
   showAccountError("account", account === "" ? "An account is needed." : "");
   if (account === "") {
@@ -837,12 +1145,15 @@ async function lookUp(event) {
   if (asked !== question) {
     return;
   }
-  if (!accepts(answer, item, $("account"))) {
+  if (!accepts(answer, item, $("account"), account)) {
     shown.account = shown.other = "";
     return;
   }
   showCounts(item);
-  await Promise.all([readPage(asked), other ? readRelation(asked) : null]);
+  await Promise.all([readPage(asked), readRelation(asked)]);
+  if (asked === question) {
+    scrollTo($("whose"), $("relation").closest(".card"));
+  }
 }
 
 async function change() {
@@ -851,51 +1162,85 @@ async function change() {
   const answer = follows
     ? await ask("follow_delete", { From_Account: account, To_Account: [other] })
     : await ask("follow_add", { From_Account: account, FollowItem: [{ To_Account: other }] });
-  if (asked !== question) {
-    return;
-  }
-  const item = answer.json?.ResultItem?.[0];
-  if (answer.code === 0 && item.ResultCode !== 0 && item.ResultCode !== UNKNOWN_ACCOUNT) {
-    say($("relation"), `${item.ResultCode}: ${item.ResultInfo}`, "bad");
-    return;
-  }
-  if (!accepts(answer, item, $("other"))) {
-    return;
-  }
-  Object.assign(shown, { cursors: [""], before: 0 });
-  const [counted] = await Promise.all([readCounts(), readRelation(asked), readPage(asked)]);
-  if (asked === question && accepts(counted.answer, counted.item, $("account"))) {
-    showCounts(counted.item);
+  // The other account may have been changed meanwhile; then only the counts and the list are read.
+  if (asked === question && (other !== shown.other || isChanged(answer, account, other))) {
+    Object.assign(shown, { cursors: [""], before: 0 });
+    await readAgain(asked);
   }
 }
+
+// Says why nothing was changed where nothing was.
+function isChanged(answer, account, other) {
+  const item = answer.json?.ResultItem?.[0];
+  const code = answer.code !== 0 ? answer.code : item.ResultCode;
+  if (isUnknown(code)) {
+    shown.other = "";
+    showChange();
+  }
+  if (answer.code === 0 && code !== 0 && !isUnknown(code)) {
+    say($("relation"), `${code}: ${item.ResultInfo}`, "bad");
+    return false;
+  }
+  const [input, name] = answer.code !== 0 ? [$("account"), account] : [$("other"), other];
+  return accepts(answer, item, input, name);
+}
+
+async function readAgain(asked) {
+  const { answer, item } = await readCounts();
+  if (asked === question && accepts(answer, item, $("account"), shown.account)) {
+    showCounts(item);
+    await Promise.all([readRelation(asked), readPage(asked)]);
+  }
+}
+
+const DATE = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit",
+  second: "2-digit", timeZoneName: "short",
+});
 
 function timeOf(seconds) {
   if (seconds === 0) {
     return "not known";
   }
   const time = new Date(seconds * 1000);
-  const text = time.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
-  return element("time", { datetime: time.toISOString() }, text);
+  return element("time", { datetime: time.toISOString() }, DATE.format(time));
 }
 
 function listRow(item, at) {
-  const link = element("button", { type: "button", class: "link" }, nameOf(item.To_Account));
+  const link = element("button", {
+    type: "button", class: "link cut", title: escaped(item.To_Account),
+  }, nameOf(item.To_Account));
   link.addEventListener("click", () => {
     $("other").value = item.To_Account;
+    remember("other", item.To_Account);
     lookUp();
   });
-  return element("tr", {}, element("td", { class: "number" }, grouped.format(at + 1)),
-    element("td", {}, link), element("td", {}, timeOf(item.FollowTime)));
+  const whole = item.To_Account.length > LONG_NAME ? [wholeButton(link)] : [];
+  const cell = (name, ...children) => element("td", { class: name, role: "cell" }, ...children);
+  return element("tr", { role: "row" }, cell("number", grouped.format(at + 1)),
+    cell("name", element("div", {}, link, ...whole)), cell("date", timeOf(item.FollowTime)));
+}
+
+// A list that is empty, failed or not read yet takes no more room than what it says.
+function clearList(text, tone = "") {
+  $("list-rows").replaceChildren();
+  $("list").hidden = $("pages").hidden = true;
+  $("previous").disabled = $("next").disabled = true;
+  say($("list-state"), text, tone);
 }
 
 function showPage(items) {
   const words = LISTS[radio("list")];
-  const { before, cursors } = shown;
-  const nobody = element("tr", {}, element("td", { class: "empty", colspan: 3 }, words.none));
-  const rows = items.map((item, i) => listRow(item, before + i));
-  $("list-rows").replaceChildren(...(rows.length > 0 ? rows : [nobody]));
-  $("list-rows").closest(".scroll").scrollTop = 0;
-  const size = `${items.length} ${items.length === 1 ? words.one : words.many}`;
+  const { before, cursors, counts } = shown;
+  if (items.length === 0 && cursors.length === 1) {
+    clearList([`No ${words.many}: `, ...words.none(nameOf(shown.account))]);
+    return;
+  }
+  $("list").hidden = $("pages").hidden = false;
+  $("list-rows").replaceChildren(...items.map((item, i) => listRow(item, before + i)));
+  $("list").scrollTop = 0;
+  const all = Math.max(counts[words.count], before + items.length);
+  const size = `${items.length} of ${grouped.format(all)} ${all === 1 ? words.one : words.many}`;
   const end = shown.next === "" ? ", the last of them" : "";
   say($("list-state"), `Page ${cursors.length}: ${size}${end}.`);
   $("previous").disabled = cursors.length === 1;
@@ -912,8 +1257,13 @@ async function readPage(asked) {
   if (asked !== question) {
     return;
   }
+  if (answer.isGone) {
+    return;
+  }
   if (answer.code !== 0) {
-    say($("list-state"), meaning(answer), "bad");
+    const code = answer.code > 0 ? `${answer.code}: ` : "";
+    clearList([`The ${LISTS[radio("list")].many} of `, nameOf(shown.account),
+      ` could not be read. ${code}${meaning(answer)}`], "bad");
     return;
   }
   shown.next = answer.json.NextCursor;
@@ -939,13 +1289,15 @@ async function turnPage(by) {
   shown.before = (shown.cursors.length - 1) * size;
   await readPage(++question);
   const pressed = by > 0 ? $("next") : $("previous");
-  if (pressed.disabled) {
+  if (pressed.disabled && !$("pages").hidden) {
     (by > 0 ? $("previous") : $("next")).focus();
   }
 }
 
 function swap() {
   [$("account").value, $("other").value] = [$("other").value, $("account").value];
+  remember("account", $("account").value);
+  remember("other", $("other").value);
   if ($("account").value !== "") {
     lookUp();
   }
@@ -959,10 +1311,15 @@ function startAccount() {
   $("next").addEventListener("click", () => turnPage(1));
   $("page-size").addEventListener("change", readFirstPage);
   onRadio("list", readFirstPage);
-  for (const id of ["account", "other"]) {
-    $(id).addEventListener("input", () => showAccountError(id));
+  for (const [id, clear] of [["account", forget], ["other", forgetRelation]]) {
+    $(id).addEventListener("input", () => {
+      showAccountError(id);
+      clear();
+    });
     showAccountError(id);
   }
+  ["account", "other", "page-size"].forEach(keep);
+  keepRadio("list");
   forget();
 }
 
@@ -1116,12 +1473,22 @@ async function readBuckets() {
   $("refresh").disabled = true;
   const answer = await post("/console/follower_counts", "{}");
   $("refresh").disabled = false;
+  if (answer.isGone) {
+    return;
+  }
   if (answer.code !== 0) {
     say($("counts-state"), `${answer.code > 0 ? `${answer.code}: ` : ""}${meaning(answer)}`, "bad");
     return;
   }
   buckets = withSums(answer.json.Buckets);
   showBuckets();
+}
+
+function clearBuckets() {
+  buckets = null;
+  $("counts-rows").replaceChildren();
+  say($("counts-state"), "");
+  drawBuckets();
 }
 
 const accountsOf = (count) => `${grouped.format(count)} ${count === 1 ? "account" : "accounts"}`;
@@ -1194,6 +1561,8 @@ const REPEATS = 200;
 // 125 a second: below the 200 a second that the server takes unless configured otherwise.
 const REPEAT_EVERY_MS = 8;
 let repeating = false;
+// Why the last repetition ended early.
+let refusal = "";
 
 // The least value that the share of all does not exceed.
 function percentile(sorted, share) {
@@ -1275,10 +1644,11 @@ function showLatencyState() {
   const { count, p50, p99 } = summary(samples);
   const refused = samples.filter((sample) => sample.refused).length;
   say($("latency-state"), `${grouped.format(count)} requests: p50 ${milliseconds(p50)}, ` +
-    `p99 ${milliseconds(p99)}${refused ? `, ${refused} refused (red rings)` : ""}.`);
+    `p99 ${milliseconds(p99)}${refused ? `, ${refused} refused (red rings)` : ""}.${refusal}`,
+  refusal ? "bad" : "");
 }
 
-// Pressing the button again stops it.
+// Pressing the button again stops it, and so does the first refusal.
 async function repeat() {
   if (repeating) {
     repeating = false;
@@ -1286,11 +1656,17 @@ async function repeat() {
   }
   repeating = true;
   const { name, body } = lastRead;
+  refusal = "";
   $("clear").disabled = true;
   for (let done = 0; done < REPEATS && repeating; done += 1) {
     const begun = performance.now();
     $("repeat").textContent = `Stop (${done} sent)`;
-    await send(name, body);
+    const answer = await send(name, body);
+    if (answer.code !== 0) {
+      const code = answer.code > 0 ? `${answer.code}: ` : "";
+      refusal = answer.isGone ? "" : ` Stopped at a refusal: ${code}${meaning(answer)}`;
+      break;
+    }
     await pause(Math.max(REPEAT_EVERY_MS - (performance.now() - begun), 0));
   }
   repeating = false;
@@ -1300,6 +1676,7 @@ async function repeat() {
 
 function clearSamples() {
   samples.length = 0;
+  refusal = "";
   drawLatency();
   $("repeat").focus();
 }
@@ -1318,6 +1695,7 @@ function startCharts() {
   $("refresh").addEventListener("click", readBuckets);
   $("repeat").addEventListener("click", repeat);
   $("clear").addEventListener("click", clearSamples);
+  keepRadio("measure");
   onRadio("measure", drawBuckets);
   // Drawn in pixels of their place, so that letters keep their size when it gets narrow.
   let width = 0;
