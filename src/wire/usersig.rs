@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// A UserSig that has the right signature, whatever the document says.
+    /// A `UserSig` that has the right signature, whatever the document says.
     fn signed(mut document: Document<'_>) -> String {
         let signature = Key::new(KEY).sign(&document.content()).finalize().into_bytes();
         document.signature = STANDARD.encode(signature).into();
