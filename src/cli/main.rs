@@ -10,6 +10,7 @@ mod backup;
 mod bench;
 mod care;
 mod certify;
+mod clock;
 mod cluster;
 mod counts;
 mod demo;
@@ -61,6 +62,7 @@ enum Command {
     Stats(stats::StatsOf),
     Verify(verify::Verify),
     Checkpoint(care::Checkpoint),
+    Clock(clock::Clock),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Salvage(salvage::Salvage),
@@ -113,6 +115,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Verify(verify) if verify.writes() => verify.run(&cli.existing_graph()?, out),
         Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
         Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
+        Command::Clock(clock) if clock.writes() => clock.run(&cli.existing_graph()?, out),
+        Command::Clock(clock) => clock.run(&cli.graph_to_read()?, out),
         Command::Backup(backup) => backup.run(&cli.graph_to_back_up()?, out),
         Command::Restore(restore) => restore.run(out),
         Command::Salvage(salvage) => salvage.run(out),

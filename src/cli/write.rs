@@ -22,7 +22,7 @@ pub(crate) struct Follow {
     /// Add the accounts (and the graph) that are not there yet
     #[arg(long)]
     create: bool,
-    /// When the follow happened, in Unix seconds [default: now]
+    /// When the follow happened, in Unix seconds, at most a day ahead of the clock [default: now]
     #[arg(long, value_name = "UNIX_TIME")]
     at: Option<u32>,
 }
