@@ -67,6 +67,7 @@ impl Import {
             }
             Err(error) => Err(error.into()),
         }?;
+        graph.close()?;
         report(&tally, input.name(), started.elapsed(), out)?;
         Ok(Verdict::Fine)
     }

@@ -124,7 +124,7 @@ impl Serve {
         if graph.stats().sequence == 0 {
             load_small_graph(&graph)?;
         }
-        drop(graph);
+        graph.close()?;
         let usersig = ticket(&key, DEV_APP, DEV_IDENTIFIER, DEV_TICKET_DAYS);
         let mut app = AppConfig::new(DEV_APP, directory, Secret::File(key_file));
         app.calls_per_second = self.calls_per_second.unwrap_or(app.calls_per_second);

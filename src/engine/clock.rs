@@ -8,8 +8,9 @@
 //!
 //! Nothing is known of the time that passed while the graph was closed. The first reading after
 //! opening is therefore compared with the newest follow, and may be [`PAUSE_MAX`] later: a graph
-//! that was closed for years opens as any other, and a machine that starts in 2036, 2038 or 2106,
-//! where counters of seconds overflow, is noticed.
+//! that was closed for years opens as any other, and a machine that starts where a counter of
+//! seconds overflows, as in 2106, is noticed. Where no follow has a time from the clock, all come
+//! from an import, which may be of old follows: then it may be [`IMPORT_AGE_MAX`] later.
 
 use super::options::{Clock, MonotonicClock, Options};
 use super::{FollowGraph, Shared};
@@ -26,6 +27,8 @@ const STEP_MAX: u32 = 60 * 60;
 /// How many seconds the first reading after opening may be later than the newest follow: five
 /// years.
 const PAUSE_MAX: u32 = 5 * 365 * DAY;
+/// The same for a graph of which all times were given: sixty years.
+const IMPORT_AGE_MAX: u32 = 60 * 365 * DAY;
 /// How many seconds a time given by a caller may be in the future: a day, so that no time zone and
 /// no difference between the clocks of two machines makes a time invalid.
 const GIVEN_AHEAD_MAX: u32 = DAY;
@@ -44,11 +47,17 @@ pub(super) struct Timekeeper {
 struct Line {
     time: u32,
     at: Duration,
+    /// How many seconds a reading may be above the line.
+    ahead_max: u32,
     /// Whether no reading was accepted since opening: then `time` is that of the newest follow.
     is_from_follows: bool,
 }
 
 impl Line {
+    fn of_reading(reading: u32, at: Duration) -> Line {
+        Line { time: reading, at, ahead_max: STEP_MAX, is_from_follows: false }
+    }
+
     fn time(self, at: Duration) -> u32 {
         let passed = at.saturating_sub(self.at).as_secs();
         self.time.saturating_add(u32::try_from(passed).unwrap_or(u32::MAX))
@@ -56,12 +65,7 @@ impl Line {
 
     /// The latest reading that is accepted.
     fn latest_reading(self, at: Duration) -> u32 {
-        match (self.is_from_follows, self.time) {
-            // There is nothing to compare the clock with.
-            (true, 0) => u32::MAX,
-            (true, _) => self.time(at).saturating_add(PAUSE_MAX),
-            (false, _) => self.time(at).saturating_add(STEP_MAX),
-        }
+        self.time(at).saturating_add(self.ahead_max)
     }
 }
 
@@ -71,7 +75,13 @@ impl Timekeeper {
         let (clock, monotonic) = (options.clock.clone(), options.monotonic_clock.clone());
         let floor = graph.position().clock;
         let time = floor.max(graph.newest_at());
-        let line = Line { time, at: monotonic(), is_from_follows: true };
+        let ahead_max = match (floor, time) {
+            // There is nothing to compare the clock with.
+            (_, 0) => u32::MAX,
+            (0, _) => IMPORT_AGE_MAX,
+            _ => PAUSE_MAX,
+        };
+        let line = Line { time, at: monotonic(), ahead_max, is_from_follows: true };
         Timekeeper { clock, monotonic, floor, line }
     }
 
@@ -89,7 +99,7 @@ impl Timekeeper {
         // A clock that is behind says nothing about the time.
         let is_plausible = reading >= self.floor;
         if is_plausible && (self.line.is_from_follows || reading > self.line.time(at)) {
-            self.line = Line { time: reading, at, is_from_follows: false };
+            self.line = Line::of_reading(reading, at);
         }
     }
 
@@ -107,7 +117,7 @@ impl Timekeeper {
     fn reset(&mut self) -> u32 {
         let (reading, at) = ((self.clock)(), (self.monotonic)());
         self.floor = reading;
-        self.line = Line { time: reading, at, is_from_follows: false };
+        self.line = Line::of_reading(reading, at);
         reading
     }
 
@@ -140,7 +150,7 @@ impl FollowGraph {
     ///
     /// A reading of the clock is not used where it is more than an hour ahead of the latest
     /// accepted reading plus the time since then, or, after opening, more than five years ahead of
-    /// the newest follow. Follows then get the time that the accepted readings lead to, and the
+    /// the newest follow (sixty where all times were given, as by an import). Follows then get the time that the accepted readings lead to, and the
     /// true time again as soon as the clock has it. A clock that is behind is not used either: the
     /// latest time is used again.
     ///
