@@ -395,6 +395,8 @@ mod tests {
         let unfollowed = Record::Unfollowed { from: 70_000, to: 2 };
         assert_eq!(encoded(&[unfollowed]), [1, 3, 252, 0x70, 0x11, 1, 0, 2]);
         assert_eq!(encoded(&[Record::RemovalBegan { id: 300 }]), [1, 4, 251, 44, 1]);
+        let reset = Record::ClockReset { at: 1_702_262_118 };
+        assert_eq!(encoded(&[reset]), [1, 5, 252, 0x66, 0x75, 0x76, 0x65]);
         assert_eq!(encoded(&[]), [0]);
     }
 
