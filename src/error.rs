@@ -72,6 +72,16 @@ pub enum ErrorKind {
     /// The log of a cluster is another one, its settings or its server are not what this needs, or
     /// it holds what this version does not know.
     Incompatible,
+    /// A time given for a follow lies in the future.
+    InvalidTime,
+    /// A callback called what waits for the call that it came from. Nothing was done.
+    Reentrant,
+    /// A bulk load is being finished, so nothing is written now. Nothing was done: try again.
+    BulkLoading,
+    /// The wait for changes was cancelled.
+    Cancelled,
+    /// A thread in the background ended with a panic.
+    Panicked,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -194,7 +204,7 @@ impl Error {
     pub(crate) fn about(mut self, name: &str) -> Error {
         let context = self.context_mut();
         if context.message.is_empty() {
-            context.message = format!("{name:?}");
+            context.message = quoted(name);
         }
         self
     }
@@ -202,6 +212,18 @@ impl Error {
     fn context_mut(&mut self) -> &mut Context {
         self.context.get_or_insert_default()
     }
+}
+
+/// The most bytes of a name that a message shows.
+const SHOWN_NAME_BYTES_MAX: usize = 255;
+
+/// Quotes a name for a message, and shortens it where it is longer than any valid one.
+pub(crate) fn quoted(name: &str) -> String {
+    if name.len() <= SHOWN_NAME_BYTES_MAX {
+        return format!("{name:?}");
+    }
+    let end = name.floor_char_boundary(SHOWN_NAME_BYTES_MAX);
+    format!("{:?} and {} more bytes", &name[..end], name.len() - end)
 }
 
 impl ErrorKind {
@@ -239,6 +261,11 @@ impl ErrorKind {
             ErrorKind::Behind => "this node has not come that far",
             ErrorKind::NotHosted => "no copy of the account is at hand",
             ErrorKind::Incompatible => "the cluster is not what this node needs",
+            ErrorKind::InvalidTime => "the time of the follow lies in the future",
+            ErrorKind::Reentrant => "a call from inside a callback",
+            ErrorKind::BulkLoading => "a bulk load is being finished",
+            ErrorKind::Cancelled => "the wait was cancelled",
+            ErrorKind::Panicked => "a thread in the background panicked",
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `docs/format.md` describes the same bytes in prose; golden vectors in the tests tie the two.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, quoted};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
@@ -63,7 +63,7 @@ pub(crate) fn check_consumer_name(name: &str) -> Result<()> {
     }
     let message = "name of a consumer";
     let expected = "1 to 64 of the letters a to z, digits, hyphens and underscores";
-    Err(Error::new(ErrorKind::InvalidArgument, message).expected(expected, format!("{name:?}")))
+    Err(Error::new(ErrorKind::InvalidArgument, message).expected(expected, quoted(name)))
 }
 
 /// What a file of a graph directory is, told by its name.
@@ -118,13 +118,13 @@ pub(crate) fn file_kind(name: &str) -> FileKind {
 
 /// Refuses names that are empty, too long, or hold control characters.
 pub(crate) fn check_name(name: &str) -> Result<()> {
+    // The length first: a name may be as long as its caller likes.
+    if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Err(Error::bare(ErrorKind::InvalidName));
+    }
     let plain = name.bytes().all(|byte| (0x20..0x7f).contains(&byte));
     let clean = plain || !name.chars().any(char::is_control);
-    if clean && (1..=NAME_BYTES_MAX).contains(&name.len()) {
-        Ok(())
-    } else {
-        Err(Error::bare(ErrorKind::InvalidName))
-    }
+    if clean { Ok(()) } else { Err(Error::bare(ErrorKind::InvalidName)) }
 }
 
 /// Who a graph is: its random id, and the random key of its hashes.
@@ -218,6 +218,12 @@ pub(crate) enum Record<'a> {
     RemovalBegan {
         /// Its id.
         id: u32,
+    },
+    /// The clock of the machine was taken for right: later follows may be older than earlier ones.
+    /// New in version 2.
+    ClockReset {
+        /// What the clock said, in Unix seconds.
+        at: u32,
     },
 }
 
@@ -389,6 +395,8 @@ mod tests {
         let unfollowed = Record::Unfollowed { from: 70_000, to: 2 };
         assert_eq!(encoded(&[unfollowed]), [1, 3, 252, 0x70, 0x11, 1, 0, 2]);
         assert_eq!(encoded(&[Record::RemovalBegan { id: 300 }]), [1, 4, 251, 44, 1]);
+        let reset = Record::ClockReset { at: 1_702_262_118 };
+        assert_eq!(encoded(&[reset]), [1, 5, 252, 0x66, 0x75, 0x76, 0x65]);
         assert_eq!(encoded(&[]), [0]);
     }
 

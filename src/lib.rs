@@ -133,15 +133,15 @@ pub mod wire;
 mod workers;
 
 pub use engine::{
-    BulkLoad, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent, RestoreTo,
-    salvage,
+    BulkLoad, BulkReport, Canceller, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
+    Difference, Durability, Fate, FollowGraph, MonotonicClock, Mutation, Options, Repair,
+    RepairEvent, RestoreTo, View, salvage,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};
 pub use shards::{SHARD_COUNT, ShardDigest, ShardSet, VirtualShard};
 pub use types::{
     AccountId, AffectedAccount, Audit, BackupCoverage, BackupReport, Change, CheckpointReport,
-    Commit, Counts, DamagedRange, KnownFollowers, Outcome, Recovery, Relation, RestoreReport,
-    SalvageReport, Stats, Verification, VerifyProgress,
+    ClockFault, ClockReport, Commit, Counts, DamagedRange, KnownFollowers, Outcome, Recovery,
+    Relation, RestoreReport, SalvageReport, Stats, Verification, VerifyProgress,
 };

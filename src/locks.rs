@@ -9,7 +9,10 @@ pub(crate) use parking_lot::{
     Condvar, MappedRwLockReadGuard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 #[cfg(not(shuttle))]
-pub(crate) use std::{sync::atomic::AtomicU64, thread::yield_now};
+pub(crate) use std::{
+    sync::atomic::AtomicU64,
+    thread::{ThreadId, current as current_thread, yield_now},
+};
 
 #[cfg(shuttle)]
 mod checked;
@@ -18,4 +21,7 @@ pub(crate) use checked::{
     Condvar, MappedRwLockReadGuard, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 #[cfg(shuttle)]
-pub(crate) use shuttle::{sync::atomic::AtomicU64, thread::yield_now};
+pub(crate) use shuttle::{
+    sync::atomic::AtomicU64,
+    thread::{ThreadId, current as current_thread, yield_now},
+};

@@ -8,7 +8,7 @@ use crate::locks::{AtomicU64, Condvar, Mutex, MutexGuard, yield_now};
 use crate::log::LogEnd;
 use crate::storage::LogSync;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Knows what is written and what is on disk.
@@ -169,13 +169,21 @@ impl GroupSync {
 
     /// Waits until frames behind `sequence` are on disk, without making anybody write them there,
     /// and says how far the log is. `None` when it is not so by the deadline; an error once the
-    /// graph is closed.
-    pub(crate) fn wait_beyond(&self, sequence: u64, deadline: Deadline) -> Result<Option<LogEnd>> {
+    /// graph is closed, or the wait was cancelled.
+    pub(crate) fn wait_beyond(
+        &self,
+        sequence: u64,
+        deadline: Deadline,
+        cancelled: &AtomicBool,
+    ) -> Result<Option<LogEnd>> {
         let mut state = self.state.lock();
         let mut is_over = false;
         loop {
             if state.closed {
                 return Err(Error::bare(ErrorKind::Closed));
+            }
+            if cancelled.load(Ordering::Acquire) {
+                return Err(Error::bare(ErrorKind::Cancelled));
             }
             if state.durable.sequence > sequence {
                 return Ok(Some(state.durable));
@@ -190,6 +198,15 @@ impl GroupSync {
                 None => self.finished.wait(&mut state),
             }
         }
+    }
+
+    /// Ends every [`wait_beyond`](GroupSync::wait_beyond) of this flag, now and from now on.
+    pub(crate) fn cancel(&self, cancelled: &AtomicBool) {
+        // Under the lock, so that nobody looks at the flag before and sleeps after.
+        let state = self.state.lock();
+        cancelled.store(true, Ordering::Release);
+        drop(state);
+        self.finished.notify_all();
     }
 
     /// Ends [`wait_beyond`](GroupSync::wait_beyond), now and from now on.
@@ -225,7 +242,6 @@ pub(crate) fn latched(failure: &Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
 
     #[derive(Default)]
     struct Disk {
@@ -301,19 +317,19 @@ mod tests {
     fn who_waits_for_more_is_told_what_is_durable_and_nothing_else() {
         let sync = GroupSync::new(0, end(0), vec![Arc::new(Disk::default())]);
         let now = || Deadline::after(Duration::ZERO);
-        let never = Deadline(None);
+        let (never, no) = (Deadline(None), AtomicBool::new(false));
         sync.wrote(end(1));
-        assert_eq!(sync.wait_beyond(0, now()).expect("it is open"), None);
+        assert_eq!(sync.wait_beyond(0, now(), &no).expect("it is open"), None);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| sync.wait_beyond(0, never));
+            let waiting = scope.spawn(|| sync.wait_beyond(0, never, &no));
             sync.wait_for_all().expect("the disk works");
             sync.wrote(end(2));
             assert_eq!(waiting.join().expect("no panic").expect("it is open"), Some(end(1)));
-            let waiting = scope.spawn(|| sync.wait_beyond(1, never));
+            let waiting = scope.spawn(|| sync.wait_beyond(1, never, &no));
             sync.close();
             let closed = waiting.join().expect("no panic").unwrap_err();
             assert_eq!(closed.kind(), ErrorKind::Closed);
         });
-        assert_eq!(sync.wait_beyond(0, now()).unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(sync.wait_beyond(0, now(), &no).unwrap_err().kind(), ErrorKind::Closed);
     }
 }

@@ -95,14 +95,14 @@ pub enum Change {
         /// Whether its sets are kept by another node.
         foreign: bool,
     },
-    /// The removal of an account with many follows began. They go some at a time, each with an
-    /// `Unfollowed` of its own, and then `AccountRemoved` says that it is gone.
+    /// The removal of an account began. Its follows go with an `Unfollowed` each, in this commit or
+    /// in later ones, and then `AccountRemoved` says that it is gone. Nobody unfollowed anybody:
+    /// who counts what users do leaves out the follows of an account between the two.
     RemovalBegan {
         /// Its id.
         account: AccountId,
     },
-    /// An account went, with every follow from it and to it that was left. Those have no changes of
-    /// their own.
+    /// An account went. Its follows went before, each with an `Unfollowed` after `RemovalBegan`.
     AccountRemoved {
         /// Its id.
         account: AccountId,
@@ -123,6 +123,58 @@ pub enum Change {
         /// Who was followed.
         followed: AccountId,
     },
+}
+
+/// The clock of the machine, beside the times that follows get: see
+/// [`FollowGraph::clock`](crate::FollowGraph::clock). Times are in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReport {
+    /// What the clock says.
+    pub reading: u32,
+    /// The time that a follow made now would get.
+    pub follow_time: u32,
+    /// The latest time that the clock gave a follow: no later one gets an earlier time. 0: none.
+    pub floor: u32,
+    /// The time of the newest follow, also of one whose time was given. 0: none.
+    pub newest_follow_at: u32,
+    /// What is wrong with the clock.
+    pub fault: Option<ClockFault>,
+}
+
+/// What is wrong with the clock of the machine, as far as the graph can tell.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockFault {
+    /// It is further ahead than it can be, and is not used.
+    Ahead {
+        /// What the clock says.
+        reading: u32,
+        /// The time that a follow made now would get.
+        follow_time: u32,
+    },
+    /// A follow has a time from the clock that is more than an hour later than what the clock says
+    /// now, and later follows get the same: the clock is behind, or it was ahead once.
+    Behind {
+        /// What the clock says.
+        reading: u32,
+        /// The time that a follow made now would get.
+        follow_time: u32,
+    },
+}
+
+impl fmt::Display for ClockFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (is, reading, follow_time) = match self {
+            ClockFault::Ahead { reading, follow_time } => ("ahead", reading, follow_time),
+            ClockFault::Behind { reading, follow_time } => ("behind", reading, follow_time),
+        };
+        write!(
+            formatter,
+            "the clock of the machine says {reading}, {} seconds {is} of the times of follows; \
+             follows get {follow_time}. Set the clock; if it is right, reset that of the graph",
+            reading.abs_diff(*follow_time)
+        )
+    }
 }
 
 /// What a checkpoint did.
@@ -361,6 +413,9 @@ pub struct Stats {
     /// What opening found at the end of the log. A handle that only reads cuts nothing: what it
     /// counts as cut it passed over.
     pub recovery: Recovery,
+    /// What is wrong with the clock of the machine, if something is: see
+    /// [`FollowGraph::clock`](crate::FollowGraph::clock).
+    pub clock_fault: Option<ClockFault>,
     /// Whether this handle only reads what another process writes.
     pub read_only: bool,
     /// Why such a handle can no longer follow the log and refuses to answer, once that is so.

@@ -86,7 +86,8 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::FollowingLimit
         | ErrorKind::FollowersLimit
         | ErrorKind::FollowerMutualLimit
-        | ErrorKind::FollowedMutualLimit => 1,
+        | ErrorKind::FollowedMutualLimit
+        | ErrorKind::InvalidTime => 1,
         ErrorKind::InvalidCursor | ErrorKind::InvalidArgument => 2,
         // Everything else is about the graph itself, and so will be every kind yet to come.
         _ => 3,

@@ -24,7 +24,7 @@ const WHAT_WAS_BEFORE: &str = "the lines before were imported";
 ///
 /// An edge `FROM TO` says that FROM follows TO. Lines that start with `#` and empty lines are left
 /// out, and so are follows of oneself and follows that are there already. Accounts are made as
-/// they appear.
+/// they appear. A time more than a day ahead of the clock makes a line a bad one.
 ///
 /// Into an empty graph the list is loaded as a whole or not at all; into any other it is committed
 /// piece by piece, and importing the same list again goes on where an error stopped it.
@@ -67,6 +67,7 @@ impl Import {
             }
             Err(error) => Err(error.into()),
         }?;
+        graph.close()?;
         report(&tally, input.name(), started.elapsed(), out)?;
         Ok(Verdict::Fine)
     }
@@ -119,7 +120,9 @@ fn add_to_load(
     for edge in edges {
         match load.add(edge.from, edge.to, edge.at) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::InvalidName => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::InvalidName | ErrorKind::InvalidTime) =>
+            {
                 lines.bad_line(edge.line, &error.to_string())?;
             }
             Err(error) => return Err(error.into()),

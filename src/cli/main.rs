@@ -10,6 +10,7 @@ mod backup;
 mod bench;
 mod care;
 mod certify;
+mod clock;
 mod cluster;
 mod counts;
 mod demo;
@@ -61,6 +62,7 @@ enum Command {
     Stats(stats::StatsOf),
     Verify(verify::Verify),
     Checkpoint(care::Checkpoint),
+    Clock(clock::Clock),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Salvage(salvage::Salvage),
@@ -106,14 +108,26 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Check(check) => check.run(&cli.graph_to_read()?, out),
         Command::List(list) => list.run(&cli.graph_to_read()?, &cli.db()?, out),
         Command::Follow(follow) => follow.run(&cli.db()?, out),
-        Command::Unfollow(unfollow) => unfollow.run(&cli.existing_graph()?, out),
+        Command::Unfollow(unfollow) => {
+            closing(cli.existing_graph()?, |graph| unfollow.run(graph, out))
+        }
         Command::AddAccount(add) => add.run(&cli.db()?, out),
-        Command::RemoveAccount(remove) => remove.run(&cli.existing_graph()?, out),
+        Command::RemoveAccount(remove) => {
+            closing(cli.existing_graph()?, |graph| remove.run(graph, out))
+        }
         Command::Stats(stats) => stats.run(&cli.graph_to_read()?, out),
-        Command::Verify(verify) if verify.writes() => verify.run(&cli.existing_graph()?, out),
+        Command::Verify(verify) if verify.writes() => {
+            closing(cli.existing_graph()?, |graph| verify.run(graph, out))
+        }
         Command::Verify(verify) => verify.run(&cli.graph_to_read()?, out),
-        Command::Checkpoint(checkpoint) => checkpoint.run(&cli.existing_graph()?, out),
-        Command::Backup(backup) => backup.run(&cli.graph_to_back_up()?, out),
+        Command::Checkpoint(checkpoint) => {
+            closing(cli.existing_graph()?, |graph| checkpoint.run(graph, out))
+        }
+        Command::Clock(clock) if clock.writes() => {
+            closing(cli.existing_graph()?, |graph| clock.run(graph, out))
+        }
+        Command::Clock(clock) => clock.run(&cli.graph_to_read()?, out),
+        Command::Backup(backup) => closing(cli.graph_to_back_up()?, |graph| backup.run(graph, out)),
         Command::Restore(restore) => restore.run(out),
         Command::Salvage(salvage) => salvage.run(out),
         Command::Export(export) => export.run(&cli.graph_to_read()?, out),
@@ -127,6 +141,16 @@ fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {
         Command::Demo(demo) => demo.run(cli.db.as_deref(), out),
         Command::DemoWriter(writer) => writer.run(&cli.existing_graph()?, out),
     }
+}
+
+/// Runs a command on a graph, and closes the graph: what that finds is part of the outcome.
+fn closing(
+    graph: FollowGraph,
+    run: impl FnOnce(&FollowGraph) -> Result<Verdict, Failure>,
+) -> Result<Verdict, Failure> {
+    let verdict = run(&graph)?;
+    graph.close()?;
+    Ok(verdict)
 }
 
 impl Cli {

@@ -124,7 +124,7 @@ impl Serve {
         if graph.stats().sequence == 0 {
             load_small_graph(&graph)?;
         }
-        drop(graph);
+        graph.close()?;
         let usersig = generate_now(&key, DEV_APP, DEV_IDENTIFIER, DEV_TICKET_DAYS)
             .expect("the identifier has no control character");
         let mut app = AppConfig::new(DEV_APP, directory, Secret::File(key_file));

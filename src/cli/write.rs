@@ -22,7 +22,7 @@ pub(crate) struct Follow {
     /// Add the accounts (and the graph) that are not there yet
     #[arg(long)]
     create: bool,
-    /// When the follow happened, in Unix seconds [default: now]
+    /// When the follow happened, in Unix seconds, at most a day ahead of the clock [default: now]
     #[arg(long, value_name = "UNIX_TIME")]
     at: Option<u32>,
 }
@@ -61,16 +61,11 @@ impl Follow {
         let options = Options::new().create(self.create).create_missing_accounts(self.create);
         let graph = super::open(options, db)?;
         let from = shown(&self.from);
-        apply(
-            &graph,
-            &self.to,
-            |to| self.mutation(to),
-            out,
-            |to, outcome| match outcome {
-                Outcome::Applied => format!("{from} now follows {to}"),
-                Outcome::Unchanged => format!("{from} follows {to} already"),
-            },
-        )
+        let sentence = |to: &str, outcome| match outcome {
+            Outcome::Applied => format!("{from} now follows {to}"),
+            Outcome::Unchanged => format!("{from} follows {to} already"),
+        };
+        super::closing(graph, |graph| apply(graph, &self.to, |to| self.mutation(to), out, sentence))
     }
 
     fn mutation<'a>(&'a self, to: &'a str) -> Mutation<'a> {
@@ -93,9 +88,12 @@ impl Unfollow {
 impl AddAccount {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
         let graph = super::open(Options::new(), db)?;
-        apply(&graph, &self.users, Mutation::add_account, out, |user, outcome| match outcome {
+        let sentence = |user: &str, outcome| match outcome {
             Outcome::Applied => format!("added {user}"),
             Outcome::Unchanged => format!("{user} is there already"),
+        };
+        super::closing(graph, |graph| {
+            apply(graph, &self.users, Mutation::add_account, out, sentence)
         })
     }
 }

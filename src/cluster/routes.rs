@@ -8,6 +8,7 @@ use super::node::{Backend, Node, Position, Shared};
 use super::peers::{Answer, ListAnswer, Question, Request, decode, encode};
 use super::placement::Placement;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::check_name;
 use crate::list::{List, ListKind, Page};
 use crate::shards::VirtualShard;
 use crate::types::{Counts, Outcome, Relation};
@@ -25,6 +26,11 @@ pub struct Decided {
     pub position: Position,
 }
 
+/// Refuses names that no account can have, before they are copied and published.
+fn check_names(names: &[&str]) -> Result<()> {
+    names.iter().try_for_each(|name| check_name(name).map_err(|error| error.about(name)))
+}
+
 impl<B: Backend> Node<B> {
     /// An account begins to exist.
     ///
@@ -34,6 +40,7 @@ impl<B: Backend> Node<B> {
     /// follows the log no more, when nothing was done; `OutcomeUnknown` when it may have been or
     /// may still be.
     pub async fn add_account(&self, name: &str) -> Result<Decided> {
+        check_names(&[name])?;
         self.submit(Operation::AddAccount { name: name.to_owned().into() }).await
     }
 
@@ -45,6 +52,7 @@ impl<B: Backend> Node<B> {
     /// `UnknownAccount`, `InvalidName`, `BeingRemoved`, `SelfFollow`, and those of
     /// [`add_account`](Node::add_account).
     pub async fn follow(&self, follower: &str, followed: &str, create: bool) -> Result<Decided> {
+        check_names(&[follower, followed])?;
         let (follower, followed) = (follower.to_owned().into(), followed.to_owned().into());
         self.submit(Operation::Follow { follower, followed, at: None, create }).await
     }
@@ -55,6 +63,7 @@ impl<B: Backend> Node<B> {
     ///
     /// `UnknownAccount`, `InvalidName`, and those of [`add_account`](Node::add_account).
     pub async fn unfollow(&self, follower: &str, followed: &str) -> Result<Decided> {
+        check_names(&[follower, followed])?;
         let (follower, followed) = (follower.to_owned().into(), followed.to_owned().into());
         self.submit(Operation::Unfollow { follower, followed }).await
     }
@@ -67,6 +76,7 @@ impl<B: Backend> Node<B> {
     ///
     /// `UnknownAccount`, `InvalidName`, and those of [`add_account`](Node::add_account).
     pub async fn remove_account(&self, name: &str) -> Result<Decided> {
+        check_names(&[name])?;
         self.submit(Operation::BeginRemoval { name: name.to_owned().into() }).await
     }
 

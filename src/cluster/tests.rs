@@ -562,6 +562,35 @@ fn changes_of_a_pair_happen_in_the_order_they_were_offered() {
 }
 
 #[test]
+fn a_name_that_is_refused_is_not_published() {
+    runtime().block_on(async {
+        let memory = Memory::new(9);
+        create_cluster(&memory, &[("n0", ShardSet::all())]).await.unwrap();
+        let directory = directory();
+        let options = options("n0", directory.path(), Instant::now());
+        let node = Node::start(Arc::new(memory.clone()), options).await.unwrap();
+        let long = "x".repeat(2 << 20);
+        for settled in [
+            node.add_account(&long).await,
+            node.follow(&name(0), &long, true).await,
+            node.unfollow(&long, &name(0)).await,
+            node.remove_account(&long).await,
+        ] {
+            let error = settled.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidName);
+            assert!(error.to_string().len() < 2000, "{} bytes", error.to_string().len());
+        }
+        let figures = &node.shared.gateway.figures;
+        assert_eq!(
+            figures.operations.load(std::sync::atomic::Ordering::Relaxed),
+            0,
+            "changes were published"
+        );
+        node.stop().await;
+    });
+}
+
+#[test]
 fn a_batch_that_was_given_up_and_arrives_late_is_dead() {
     runtime().block_on(async {
         let memory = Memory::new(4);

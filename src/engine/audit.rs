@@ -143,7 +143,7 @@ impl<'a> Told<'a> {
 impl Shared {
     fn verify(&self, told: &mut Told<'_>) -> Result<Verification> {
         self.keep_up_or_fail()?;
-        let _one_at_a_time = self.checkpoint.lock();
+        let _one_at_a_time = self.checkpoint.take()?;
         let moment = self.moment();
         told.progress = self.to_be_verified(&moment);
         told.tell()?;

@@ -124,14 +124,19 @@ impl Background {
         Ok(Background { threads })
     }
 
-    /// Ends the threads, after what they are at.
-    pub(super) fn stop(&mut self, signal: &Signal) {
+    /// Ends the threads, after what they are at. Errors: `Panicked`, once.
+    pub(super) fn stop(&mut self, signal: &Signal) -> Result<()> {
         signal.state.lock().stopping = true;
         signal.changed.notify_all();
+        let mut stopped = Ok(());
         for thread in self.threads.drain(..) {
-            // A panic of the thread was reported when it happened and left nothing half done.
-            let _ = thread.join();
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                let message = format!("the thread {name}; what was committed is not concerned");
+                stopped = Err(Error::new(ErrorKind::Panicked, message));
+            }
         }
+        stopped
     }
 }
 

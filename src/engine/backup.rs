@@ -70,7 +70,7 @@ impl FollowGraph {
         let shared = &self.shared;
         shared.keep_up_or_fail()?;
         // No checkpoint meanwhile: it would take away the files that this reads.
-        let _one_at_a_time = shared.checkpoint.lock();
+        let _one_at_a_time = shared.checkpoint.take()?;
         match Destination::examine(destination)? {
             Destination::Free => {
                 let moment = shared.moment();

@@ -9,7 +9,8 @@
 mod build;
 pub(super) mod names;
 
-use super::{Commit, FollowGraph, Shared};
+use super::clock::check_given;
+use super::{FollowGraph, Shared};
 use crate::accounts::Accounts;
 use crate::edge_sorter::{Edge, EdgeSorter, Ends};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,8 @@ pub struct BulkLoad<'a> {
     shared: &'a Shared,
     names: Names,
     follows: Follows,
+    /// The latest time that a follow may have.
+    latest_given: u32,
     /// Set when follows were lost, and the load with them.
     failed: bool,
     _turn: LoadingTurn<'a>,
@@ -82,12 +85,16 @@ impl FollowGraph {
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
-        let identity = shared.commit.lock().store.identity();
+        let (identity, latest_given) = {
+            let commit = shared.commit.lock();
+            (commit.store.identity(), commit.time.latest_given())
+        };
         let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes, Ends::Both)?;
         Ok(BulkLoad {
             shared,
             names: Names::new(Accounts::empty(identity))?,
             follows: Follows { sorter, self_follow_count: 0 },
+            latest_given,
             failed: false,
             _turn: turn,
         })
@@ -116,13 +123,15 @@ impl BulkLoad<'_> {
     ///
     /// # Errors
     ///
-    /// `InvalidName`: nothing was added, and the load can go on. `DiskFull` or `Io` when spilling
+    /// `InvalidName`, and `InvalidTime` for a time more than a day ahead of the clock: nothing was
+    /// added, and the load can go on. `DiskFull` or `Io` when spilling
     /// this follow or one before it fails: the load cannot go on, and neither `add` nor `finish`
     /// will do anything more.
     pub fn add(&mut self, follower: &str, followed: &str, at: Option<u32>) -> Result<()> {
         for name in [follower, followed] {
             check_name(name).map_err(|error| error.about(name))?;
         }
+        check_given(at.unwrap_or(0), self.latest_given)?;
         self.refuse_if_failed()?;
         let follows = &mut self.follows;
         let mut take = |edge| follows.push(edge);
@@ -142,6 +151,9 @@ impl BulkLoad<'_> {
     /// Sorts the follows, streams them out as an image, recounts it, and makes it the graph.
     /// `progress` is told now and then how many of how many entries are written; every follow is
     /// an entry of two lists, and repeats are counted.
+    ///
+    /// Meanwhile the graph is empty for whoever asks it, and writes are `BulkLoading` errors. So
+    /// they are in `progress`, where checkpoint, verify, backup and compare are `Reentrant`.
     ///
     /// # Errors
     ///
@@ -197,14 +209,38 @@ impl Shared {
     }
 
     /// Takes a sequence number for the load with an empty frame, and puts an image of that
-    /// sequence in the place of the empty graph. Writers wait meanwhile.
+    /// sequence in the place of the empty graph. While the image is written no lock is held that
+    /// readers or figures need; writes are refused.
     fn replace_empty_graph(
         &self,
         write: impl FnOnce(Position, Box<dyn OutputFile>) -> Result<ImageHeader>,
     ) -> Result<ImageHeader> {
-        let _one_at_a_time = self.checkpoint.lock();
+        let _turn = self.checkpoint.take()?;
+        let position = self.take_number_of_load()?;
+        let building = Building(self);
+        let (storage, sequence) = (self.storage.as_ref(), position.sequence);
+        self.sync.wait_for(sequence)?;
+        let header = write_named(storage, sequence, |file| write(position, file))?;
+        // The image has its name now, on disk or not. A commit to the empty graph would not fit
+        // after it, so none may follow.
+        let graph = storage
+            .sync_directory()
+            .and_then(|()| Image::open(storage, sequence))
+            .and_then(|image| Graph::open(storage, image))
+            .map_err(|error| self.sync.latch(&error))?;
+        let mut commit = self.commit.lock();
+        *self.state.write() = graph;
+        let adopted = self.adopt(&mut commit, sequence, false);
+        drop(commit);
+        drop(building);
+        adopted.map(|()| header)
+    }
+
+    /// Writes the empty frame of a load, begins a segment after it, and refuses writes from then
+    /// on.
+    fn take_number_of_load(&self) -> Result<Position> {
         let mut guard = self.commit.lock();
-        let commit: &mut Commit = &mut guard;
+        let commit = &mut *guard;
         self.refuse_if_latched(commit)?;
         self.refuse_if_not_empty()?;
         let sequence = commit.sequence + 1;
@@ -213,20 +249,16 @@ impl Shared {
         self.append_frame(commit, sequence, self.sync.durable(), None);
         self.state.write().commit(sequence, None);
         commit.store.seal(sequence + 1, &self.sync)?;
-        self.sync.wait_for(sequence)?;
+        commit.bulk_loading = true;
+        Ok(self.state.read().position())
+    }
+}
 
-        let storage = self.storage.as_ref();
-        let position = self.state.read().position();
-        let header = write_named(storage, sequence, |file| write(position, file))?;
-        // The image has its name now, on disk or not. A commit to the empty graph would not fit
-        // behind it, so none may follow.
-        let graph = storage
-            .sync_directory()
-            .and_then(|()| Image::open(storage, sequence))
-            .and_then(|image| Graph::open(storage, image))
-            .map_err(|error| self.sync.latch(&error))?;
-        *self.state.write() = graph;
-        self.adopt(commit, sequence, false)?;
-        Ok(header)
+/// An image of a load is being written. Dropped, it lets writes in again.
+struct Building<'a>(&'a Shared);
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.0.commit.lock().bulk_loading = false;
     }
 }

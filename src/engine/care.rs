@@ -97,6 +97,7 @@ impl Shared {
             image_set_bytes: image.header.sets.len_bytes,
             log_bytes: used_bytes(&store.extents()),
             log_allocated_bytes: store.allocated_bytes(),
+            clock_fault: self.clock_report(&commit.time).fault,
             ..Stats::default()
         }
     }
@@ -145,7 +146,7 @@ impl Shared {
 
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
         self.refuse_if_read_only()?;
-        let _one_at_a_time = self.checkpoint.lock();
+        let _one_at_a_time = self.checkpoint.take()?;
         let outcome = self.checkpoint_alone();
         self.signal.checkpoint_finished(outcome.as_ref().err(), (self.options.clock)());
         outcome

@@ -216,7 +216,7 @@ impl Shared {
     /// files, whatever checkpoints do from here on.
     fn private_graph(&self) -> Result<Graph> {
         self.keep_up_or_fail()?;
-        let _one_at_a_time = self.checkpoint.lock();
+        let _one_at_a_time = self.checkpoint.take()?;
         let moment = self.moment();
         Ok(self.recover(&moment)?.graph)
     }

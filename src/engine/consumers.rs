@@ -8,7 +8,8 @@
 //! What is known of them is behind another, which is not, because a checkpoint looks at it while
 //! writers wait.
 
-use super::feed::{Changes, Feed};
+use super::feed::{Canceller, Changes, Feed};
+use super::view::View;
 use super::{FollowGraph, Shared};
 use crate::consumers;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ use crate::storage::Storage;
 use crate::store::Hold;
 use crate::types::Commit;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The consumers of a graph.
@@ -26,6 +27,8 @@ pub(super) struct Consumers {
     /// Held while a file is changed.
     files: Mutex<()>,
     known: Mutex<BTreeMap<String, Known>>,
+    /// Positions for which the log is kept whatever its size, while a graph is read anew.
+    pins: Mutex<Vec<u64>>,
 }
 
 /// What is known of a consumer.
@@ -63,18 +66,27 @@ impl Consumers {
             };
             known.insert(name, of_file);
         }
-        Ok(Consumers { files: Mutex::new(()), known: Mutex::new(known) })
+        Ok(Consumers { known: Mutex::new(known), ..Consumers::none() })
     }
 
     /// Those of a handle that keeps no log for anybody.
     pub(super) fn none() -> Consumers {
-        Consumers { files: Mutex::default(), known: Mutex::default() }
+        Consumers { files: Mutex::default(), known: Mutex::default(), pins: Mutex::default() }
     }
 
     /// What the log is kept for.
     pub(super) fn hold(&self, bytes_max: u64) -> Option<Hold> {
-        let sequence = self.known.lock().values().map(|known| known.position).min()?;
+        let position = self.known.lock().values().map(|known| known.position).min();
+        let pinned = self.pins.lock().iter().min().copied();
+        let sequence = position.into_iter().chain(pinned).min()?;
+        let bytes_max = if pinned.is_some() { u64::MAX } else { bytes_max };
         Some(Hold { sequence, bytes_max })
+    }
+
+    /// Has the log after a position kept for as long as the pin lives.
+    fn pin(self: &Arc<Self>, position: u64) -> Pin {
+        self.pins.lock().push(position);
+        Pin { consumers: self.clone(), position }
     }
 
     fn find(&self, name: &str) -> Option<Known> {
@@ -107,6 +119,20 @@ impl Consumers {
     }
 }
 
+struct Pin {
+    consumers: Arc<Consumers>,
+    position: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut pins = self.consumers.pins.lock();
+        if let Some(place) = pins.iter().position(|pinned| *pinned == self.position) {
+            pins.swap_remove(place);
+        }
+    }
+}
+
 /// A reader of the changes with a name, whose position outlives the process. Made by
 /// [`FollowGraph::consumer`].
 ///
@@ -130,6 +156,7 @@ impl Consumers {
 /// ```
 pub struct Consumer {
     name: String,
+    graph: Weak<Shared>,
     consumers: Arc<Consumers>,
     feed: Arc<Feed>,
     changes: Changes,
@@ -158,14 +185,14 @@ impl Consumer {
     ///
     /// `PositionLost` when the consumer was so far behind that its part of the log was removed
     /// beyond [`retained_log_bytes`], when a bulk load came next, or when its position file was
-    /// damaged. It stays so until [`skip_to_oldest`](Consumer::skip_to_oldest). `InvalidArgument`
-    /// when the consumer was removed; otherwise as [`Changes::next`].
+    /// damaged. It stays so until [`resync`](Consumer::resync) or
+    /// [`skip_to_oldest`](Consumer::skip_to_oldest). `InvalidArgument` when the consumer was removed; otherwise as [`Changes::next`].
     ///
     /// [`retained_log_bytes`]: crate::Options::retained_log_bytes
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Commit>> {
         let position = self.consumers.position(&self.name)?;
         if self.changes.position() < position {
-            self.changes = Changes::new(self.feed.clone(), position);
+            self.changes.move_to(position);
         }
         self.changes.next(timeout)
     }
@@ -209,9 +236,86 @@ impl Consumer {
         Ok(())
     }
 
-    /// Goes on after `PositionLost`: the position becomes the oldest that the log has, on disk when
-    /// this returns, and is given back. What lies between is skipped, so whoever follows the
-    /// graph by its changes reads it anew. A position that is in the log stays what it is.
+    /// Returns a handle that ends the waits of this one.
+    pub fn canceller(&self) -> Canceller {
+        self.changes.canceller()
+    }
+
+    /// Reads the whole graph and goes on from there: what keeps a mirror of the graph calls this to
+    /// fill it the first time, and after `PositionLost`.
+    ///
+    /// `read` gets the graph as it is at one commit. When it returns `Ok`, that commit is the
+    /// position of the consumer, on disk, and [`next`](Consumer::next) gives every commit after it:
+    /// nothing is missed, and nothing comes twice. When it returns an error or panics, the position
+    /// is as it was. Readers and writers go on meanwhile, and `read` may call the graph. The log
+    /// after the commit is kept until `read` returns, whatever
+    /// [`retained_log_bytes`](crate::Options::retained_log_bytes) says.
+    ///
+    /// Cost: reads and checks the image and the log, as [`verify`](FollowGraph::verify) does,
+    /// before `read` is called. Waits until what was committed is on disk, whatever the durability.
+    ///
+    /// # Errors
+    ///
+    /// As [`acknowledge`](Consumer::acknowledge); `Reentrant` in a callback of a call that keeps
+    /// checkpoints waiting; `Latched`, `Corrupt`.
+    ///
+    /// ```
+    /// use followgraph::{Change, FollowGraph};
+    /// use std::collections::BTreeSet;
+    /// use std::time::Duration;
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// let mut mirror = BTreeSet::new();
+    /// let mut apply = |change: Change| {
+    ///     match change {
+    ///         Change::Followed { follower, followed, .. } => mirror.insert((follower, followed)),
+    ///         Change::Unfollowed { follower, followed } => mirror.remove(&(follower, followed)),
+    ///         _ => false,
+    ///     };
+    /// };
+    /// let mut consumer = graph.consumer("mirror")?;
+    /// consumer.resync(|view| view.changes().try_for_each(|change| Ok(apply(change?))))?;
+    /// graph.follow("bob", "alice")?;
+    /// graph.sync()?;
+    /// while let Some(commit) = consumer.next(Duration::ZERO)? {
+    ///     commit.changes.into_iter().for_each(&mut apply);
+    ///     consumer.acknowledge(commit.sequence)?;
+    /// }
+    /// assert_eq!(mirror.len(), 2);
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn resync<R, E: From<Error>>(
+        &mut self,
+        read: impl FnOnce(&View) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let (view, pin) = self.view()?;
+        let result = read(&view)?;
+        let storage = self.feed.storage()?;
+        let _alone = self.consumers.files.lock();
+        self.consumers.get(&self.name)?;
+        consumers::save(storage.as_ref(), self.feed.graph_id, &self.name, pin.position)?;
+        self.consumers.set(&self.name, pin.position);
+        self.changes.move_to(pin.position);
+        Ok(result)
+    }
+
+    /// The graph as it is now, apart from the live one, with the log after it.
+    fn view(&self) -> Result<(View, Pin)> {
+        // The graph is not closed while its files are read, and not kept open after that.
+        let _storage = self.feed.storage()?;
+        let shared = self.graph.upgrade().ok_or(Error::bare(ErrorKind::Closed))?;
+        let _turn = shared.checkpoint.take()?;
+        let moment = shared.moment();
+        let pin = self.consumers.pin(moment.sequence);
+        shared.sync.wait_for(moment.sequence)?;
+        Ok((View::new(shared.recover(&moment)?.graph), pin))
+    }
+
+    /// Goes on after `PositionLost` without what was lost: the position becomes the oldest that the
+    /// log has, on disk when this returns, and is given back. What lies between is skipped. What
+    /// keeps a mirror of the graph calls [`resync`](Consumer::resync) instead: what is committed
+    /// between a look at the graph and this call may be in neither. A position that is in the log
+    /// stays what it is.
     ///
     /// # Errors
     ///
@@ -283,6 +387,7 @@ impl FollowGraph {
         let feed = self.shared.feed.clone();
         Ok(Consumer {
             name: name.to_owned(),
+            graph: Arc::downgrade(&self.shared),
             consumers: self.shared.consumers.clone(),
             changes: Changes::new(feed.clone(), position),
             feed,

@@ -16,7 +16,7 @@ use crate::sync::{Deadline, GroupSync};
 use crate::types::{AccountId, Change, Commit};
 use crate::walk::Walk;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What the readers of the log share, beside the graph and after it.
@@ -73,12 +73,17 @@ impl Feed {
 
     fn commit_of(&self, frame: &Frame<'_>) -> Result<Option<Commit>> {
         let Frame { sequence, source_position, .. } = *frame;
-        let mut changes = Vec::new();
+        let (mut changes, mut record_count) = (Vec::new(), 0);
         let mut records = RecordReader::new(frame.payload)?;
         while let Some(record) = records.next_record()? {
-            changes.push(Change::from(record));
+            record_count += 1;
+            changes.extend(change_of(record));
         }
         if frame.is_closing() {
+            return Ok(None);
+        }
+        if record_count > 0 && changes.is_empty() {
+            // Nothing of the graph changed: the clock was reset.
             return Ok(None);
         }
         if changes.is_empty() && source_position.is_none() {
@@ -92,27 +97,60 @@ impl Feed {
     /// What a reader is told that stands before the beginning of the log.
     fn lost(&self, position: u64) -> Error {
         let oldest = self.log_start();
-        let message = "the log goes back to a later commit, or a bulk load came between; take \
-                       the graph as it is now and go on from the oldest position there is";
+        let message = "the log begins after a later commit, or a bulk load came between; a \
+                       consumer goes on with `resync`";
         Error::new(ErrorKind::PositionLost, message).expected(format!("{oldest} or more"), position)
     }
 }
 
-impl From<Record<'_>> for Change {
-    fn from(record: Record<'_>) -> Change {
-        match record {
-            Record::AccountAdded { id, name, foreign } => {
-                Change::AccountAdded { account: AccountId(id), name: name.to_owned(), foreign }
-            }
-            Record::AccountRemoved { id } => Change::AccountRemoved { account: AccountId(id) },
-            Record::RemovalBegan { id } => Change::RemovalBegan { account: AccountId(id) },
-            Record::Followed { from, to, at, .. } => {
-                Change::Followed { follower: AccountId(from), followed: AccountId(to), at }
-            }
-            Record::Unfollowed { from, to } => {
-                Change::Unfollowed { follower: AccountId(from), followed: AccountId(to) }
-            }
+/// Returns what a record changes in the graph.
+fn change_of(record: Record<'_>) -> Option<Change> {
+    Some(match record {
+        Record::AccountAdded { id, name, foreign } => {
+            Change::AccountAdded { account: AccountId(id), name: name.to_owned(), foreign }
         }
+        Record::AccountRemoved { id } => Change::AccountRemoved { account: AccountId(id) },
+        Record::RemovalBegan { id } => Change::RemovalBegan { account: AccountId(id) },
+        Record::Followed { from, to, at, .. } => {
+            Change::Followed { follower: AccountId(from), followed: AccountId(to), at }
+        }
+        Record::Unfollowed { from, to } => {
+            Change::Unfollowed { follower: AccountId(from), followed: AccountId(to) }
+        }
+        Record::ClockReset { .. } => return None,
+    })
+}
+
+/// Ends the waits of one [`Changes`] or [`Consumer`](super::Consumer), from any thread.
+///
+/// ```
+/// use followgraph::{ErrorKind, FollowGraph};
+/// use std::time::Duration;
+/// let graph = FollowGraph::in_memory();
+/// let mut changes = graph.changes(0)?;
+/// let canceller = changes.canceller();
+/// let waiting = std::thread::spawn(move || changes.next(Duration::MAX));
+/// canceller.cancel();
+/// let error = waiting.join().expect("no panic").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Cancelled);
+/// # Ok::<(), followgraph::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Canceller {
+    cancelled: Arc<AtomicBool>,
+    sync: Arc<GroupSync>,
+}
+
+impl Canceller {
+    /// Makes a [`next`](Changes::next) that waits now, and every later one of the same handle,
+    /// return [`Cancelled`](ErrorKind::Cancelled). It is not undone: to go on, make another handle.
+    pub fn cancel(&self) {
+        self.sync.cancel(&self.cancelled);
+    }
+
+    /// Whether [`cancel`](Canceller::cancel) was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
     }
 }
 
@@ -126,13 +164,25 @@ pub struct Changes {
     walk: Walk,
     /// How far the log was on disk when it was last looked at.
     end: LogEnd,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Changes {
     pub(super) fn new(feed: Arc<Feed>, position: u64) -> Changes {
         let walk = Walk::new(feed.graph_id, position);
         let end = LogEnd { sequence: position, first_sequence: 0, end_bytes: 0 };
-        Changes { feed, walk, end }
+        Changes { feed, walk, end, cancelled: Arc::default() }
+    }
+
+    /// Goes on from another position.
+    pub(super) fn move_to(&mut self, position: u64) {
+        self.walk = Walk::new(self.feed.graph_id, position);
+        self.end = LogEnd { sequence: position, first_sequence: 0, end_bytes: 0 };
+    }
+
+    /// Returns a handle that ends the waits of this one.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { cancelled: self.cancelled.clone(), sync: self.feed.sync.clone() }
     }
 
     /// The sequence number of the last commit that was read.
@@ -150,7 +200,7 @@ impl Changes {
     ///
     /// Commits that changed nothing have no place in the log. One that only stored a source
     /// position is handed out without changes. Sequence numbers go up and may leave some out:
-    /// closing a graph takes one.
+    /// closing a graph takes one, and so does resetting its clock.
     ///
     /// Cost: reading the commit from mapped memory, and nothing for those who write. The first call
     /// reads a log segment up to the position. A thread that waits sleeps until a sync ends.
@@ -159,8 +209,9 @@ impl Changes {
     ///
     /// `PositionLost` when the log has gone on so far that what comes next was removed, or when a
     /// bulk load came next, whose follows are not in the log. `Closed` once the handle of the graph
-    /// was dropped, also while this waits. `Corrupt` with file and offset, `Io`. After an error the
-    /// position is the same as before.
+    /// was dropped, also while this waits. `Cancelled` once its [`Canceller`] was used, also while
+    /// this waits. `Corrupt` with file and offset, `Io`. After an error the position is the same as
+    /// before.
     ///
     /// [`Durability`]: crate::Durability
     ///
@@ -181,9 +232,13 @@ impl Changes {
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Commit>> {
         let mut deadline = None;
         loop {
+            if self.cancelled.load(Ordering::Acquire) {
+                return Err(Error::bare(ErrorKind::Cancelled));
+            }
             if self.end.sequence <= self.walk.position() {
                 let deadline = *deadline.get_or_insert_with(|| Deadline::after(timeout));
-                match self.feed.sync.wait_beyond(self.walk.position(), deadline)? {
+                let (sync, position) = (&self.feed.sync, self.walk.position());
+                match sync.wait_beyond(position, deadline, &self.cancelled)? {
                     Some(end) => self.end = end,
                     None => return Ok(None),
                 }

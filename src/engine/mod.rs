@@ -11,6 +11,9 @@ mod background;
 mod backup;
 mod bulk;
 mod care;
+mod checkpoint_lock;
+mod clock;
+mod commit;
 mod compare;
 mod consumers;
 mod feed;
@@ -25,30 +28,32 @@ mod shards;
 mod state;
 #[cfg(test)]
 pub(crate) mod tests;
+mod view;
 
 pub use backup::RestoreTo;
 pub use bulk::{BulkLoad, BulkReport};
 pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
-pub use feed::Changes;
+pub use feed::{Canceller, Changes};
 pub use mutation::Mutation;
-pub use options::{Clock, Durability, Options};
+pub use options::{Clock, Durability, MonotonicClock, Options};
 pub use repair::{Fate, Repair, RepairEvent};
 pub use salvage::salvage;
+pub use view::View;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::RecordList;
 use crate::locks::Mutex;
-use crate::log::{encode_frame, frame_bytes};
 use crate::storage::Storage;
 use crate::store::{Opened, Store, Watched, verify_newest_image};
-use crate::sync::{GroupSync, latched};
+use crate::sync::GroupSync;
 use crate::types::{AccountId, Outcome, Recovery};
 use crate::workers::processor_count;
 use background::Background;
+use checkpoint_lock::CheckpointLock;
+use clock::Timekeeper;
+use commit::Commit;
 use consumers::Consumers;
 use feed::Feed;
-use mutation::Editor;
 use reader::{OthersLog, Reader};
 use state::State;
 use std::path::Path;
@@ -84,7 +89,7 @@ pub struct FollowGraph {
 struct Shared {
     options: Options,
     storage: Arc<dyn Storage>,
-    checkpoint: Mutex<()>,
+    checkpoint: CheckpointLock,
     commit: Mutex<Commit>,
     state: State,
     sync: Arc<GroupSync>,
@@ -95,23 +100,6 @@ struct Shared {
     recovery: Recovery,
     /// Present on a handle that only reads.
     reader: Option<Reader>,
-}
-
-/// What only one writer at a time may touch.
-struct Commit {
-    store: Store,
-    sequence: u64,
-    /// The latest time the clock gave: it never goes back.
-    clock: u32,
-    /// Set while a commit changes the state. Found set, a panic left it half changed.
-    changing: bool,
-    /// Whether the last frame was written by an orderly close.
-    closed: bool,
-    /// Log since the image, and how much of it asks for the next checkpoint.
-    log_bytes: u64,
-    checkpoint_due_bytes: u64,
-    records: RecordList,
-    frame: Vec<u8>,
 }
 
 impl FollowGraph {
@@ -163,17 +151,8 @@ impl FollowGraph {
         let Opened { store, graph, recovery, closed } = opened;
         shards::check_hosted(&graph, &options)?;
         let position = graph.position();
-        let commit = Commit {
-            sequence: position.sequence,
-            clock: position.clock,
-            changing: false,
-            closed,
-            log_bytes: crate::store::used_bytes(&store.extents()),
-            checkpoint_due_bytes: options.checkpoint_log_bytes.unwrap_or(u64::MAX),
-            records: RecordList::default(),
-            frame: Vec::new(),
-            store,
-        };
+        let time = Timekeeper::new(&options, &graph);
+        let commit = Commit::new(store, position.sequence, time, &options, closed);
         let image_sequence = commit.store.image_sequence();
         // What was replayed may be in the page cache only. After an orderly close that can be no
         // more than the frame that says so.
@@ -187,7 +166,7 @@ impl FollowGraph {
         let feed = Feed::new(graph_id, storage.clone(), sync.clone(), commit.store.log_start());
         let shared = Arc::new(Shared {
             storage,
-            checkpoint: Mutex::new(()),
+            checkpoint: CheckpointLock::default(),
             sync,
             feed: Arc::new(feed),
             consumers: Arc::new(consumers),
@@ -200,7 +179,11 @@ impl FollowGraph {
             options,
         });
         let background = Background::start(&shared)?;
-        Ok(FollowGraph { shared, background })
+        let graph = FollowGraph { shared, background };
+        if graph.shared.options.reset_clock {
+            graph.reset_clock_if_wrong()?;
+        }
+        Ok(graph)
     }
 
     /// Opens a graph to read what another process writes.
@@ -214,17 +197,8 @@ impl FollowGraph {
         let image_sequence = header.position.sequence;
         let segments = tail.segments().to_vec();
         let store = Store::watched(storage.clone(), header.identity, image_sequence, segments);
-        let commit = Commit {
-            sequence: position.sequence,
-            clock: position.clock,
-            changing: false,
-            closed: false,
-            log_bytes: 0,
-            checkpoint_due_bytes: u64::MAX,
-            records: RecordList::default(),
-            frame: Vec::new(),
-            store,
-        };
+        let time = Timekeeper::new(&options, &graph);
+        let commit = Commit::new(store, position.sequence, time, &options, false);
         let durable = image_sequence.max(tail.durable_sequence());
         let end = commit.store.log_end(position.sequence);
         let sync = Arc::new(GroupSync::new(durable, end, vec![Arc::new(OthersLog)]));
@@ -233,7 +207,7 @@ impl FollowGraph {
         let shared = Arc::new(Shared {
             reader: Some(Reader::new(directory, storage.clone(), tail)),
             storage,
-            checkpoint: Mutex::new(()),
+            checkpoint: CheckpointLock::default(),
             sync,
             feed: Arc::new(feed),
             consumers: Arc::new(Consumers::none()),
@@ -417,7 +391,7 @@ impl FollowGraph {
     ///
     /// Accounts that are removed, and have more follows than fit into the
     /// [`removal_slice`](Options::removal_slice) of the batch, only begin to go in that commit:
-    /// mutations behind in the batch find them being removed. They are gone when this returns, or,
+    /// mutations after them in the batch find them being removed. They are gone when this returns, or,
     /// after a crash, some time after the graph is opened again. See
     /// [`remove_account`](FollowGraph::remove_account).
     ///
@@ -502,8 +476,40 @@ impl FollowGraph {
         self.shared.sync.wait_for_all()
     }
 
+    /// Closes the graph: ends the [`Changes`] and [`Consumer`]s that came from it and the threads
+    /// in the background, and waits until everything committed is on disk. Dropping the handle does
+    /// the same, and tells nobody what failed.
+    ///
+    /// A handle that is shared in an [`Arc`] comes out of it with [`Arc::into_inner`].
+    ///
+    /// # Errors
+    ///
+    /// The graph is closed in each case. `Latched` when a write or a sync failed, now or before:
+    /// what was committed since may be lost. `Io` or `DiskFull` when the end of the log could not
+    /// be marked: everything committed is on disk. `Panicked` when a thread in the background, such
+    /// as that of checkpoints, ended with a panic.
+    ///
+    /// ```
+    /// use followgraph::FollowGraph;
+    /// let directory = tempfile::tempdir()?;
+    /// let graph = FollowGraph::open(directory.path())?;
+    /// graph.add_account("alice")?;
+    /// graph.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(mut self) -> Result<()> {
+        self.shut()
+    }
+
+    /// Closes the graph. A second call finds nothing left to do.
+    fn shut(&mut self) -> Result<()> {
+        self.shared.feed.close();
+        let stopped = self.background.stop(&self.shared.signal);
+        self.shared.close().and(stopped)
+    }
+
     fn apply_one(&self, mutation: Mutation<'_>) -> Result<Outcome> {
-        let room_bytes = mutation.encoded_bytes_max();
+        let room_bytes = self.shared.room_bytes(std::iter::once(&mutation));
         self.shared.commit(None, room_bytes, |editor| editor.execute(&mutation))?
     }
 
@@ -512,189 +518,14 @@ impl FollowGraph {
         source_position: Option<u64>,
         mutations: &[Mutation<'_>],
     ) -> Result<Vec<Result<Outcome>>> {
-        let room_bytes = mutations.iter().map(Mutation::encoded_bytes_max).sum();
+        let room_bytes = self.shared.room_bytes(mutations.iter());
         self.shared.commit(source_position, room_bytes, |editor| editor.execute_all(mutations))
     }
 }
 
 impl Drop for FollowGraph {
     fn drop(&mut self) {
-        self.shared.feed.close();
-        self.background.stop(&self.shared.signal);
-        self.shared.close();
-    }
-}
-
-/// What a commit has left to do.
-struct Written<R> {
-    result: R,
-    /// What has to be on disk before its caller may rely on it.
-    sequence: u64,
-    /// Accounts whose follows are still to go.
-    removals: Vec<u32>,
-}
-
-/// The largest payload of a frame, so that its length always fits.
-const PAYLOAD_BYTES_MAX: u64 = 1 << 31;
-
-impl Shared {
-    /// The write path, from top to bottom. The order is the promise: room first, because that is
-    /// the last thing that can fail without a trace; then the state, then the log, then the disk.
-    fn commit<R>(
-        &self,
-        source_position: Option<u64>,
-        room_bytes: u64,
-        edit: impl FnOnce(&mut Editor<'_>) -> R,
-    ) -> Result<R> {
-        let Written { result, mut sequence, removals } =
-            self.write(source_position, room_bytes, edit)?;
-        for id in removals {
-            sequence = self.finish_removal(id)?.max(sequence);
-        }
-
-        // 5. The disk, shared with everybody who waits now.
-        self.wait_if_always(sequence)?;
-        Ok(result)
-    }
-
-    /// The first four steps: all but the wait for the disk.
-    fn write<R>(
-        &self,
-        source_position: Option<u64>,
-        room_bytes: u64,
-        edit: impl FnOnce(&mut Editor<'_>) -> R,
-    ) -> Result<Written<R>> {
-        let mut guard = self.commit.lock();
-        let commit = &mut *guard;
-
-        // 1. Nothing is written after a failed sync or a half-made change, or by who only reads.
-        self.refuse_if_latched(commit)?;
-        self.check_source(source_position)?;
-
-        // 2. Room for the largest frame this can become. A full disk is an error here.
-        if room_bytes > PAYLOAD_BYTES_MAX {
-            let message = "a batch of this size; split it";
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
-        }
-        let sequence = commit.sequence + 1;
-        let room_bytes = frame_bytes(room_bytes as usize + 8) as u64;
-        commit.store.reserve(room_bytes, sequence, &self.sync)?;
-
-        // 3. The state: rules, limits and ids beside the readers, then the change, all in memory.
-        commit.clock = commit.clock.max((self.options.clock)());
-        commit.records.clear();
-        commit.changing = true;
-        let (result, removals) = {
-            let (records, options, now) = (&mut commit.records, &self.options, commit.clock);
-            let mut editor = Editor {
-                draft: self.state.draft(),
-                records,
-                options,
-                limits: options.limits,
-                now,
-                removal_room: options.removal_slice,
-                removals: Vec::new(),
-            };
-            let result = edit(&mut editor);
-            if editor.records.len() > 0 || source_position.is_some() {
-                editor.draft.change().commit(sequence, source_position);
-            }
-            (result, editor.removals)
-        };
-        commit.changing = false;
-        if commit.records.len() == 0 && source_position.is_none() {
-            // Nothing changed; but what makes it so may be a commit that is not on disk yet.
-            return Ok(Written { result, sequence: commit.sequence, removals });
-        }
-
-        // 4. The log: one frame, into memory that is the file.
-        self.append_frame(commit, sequence, self.sync.durable(), source_position);
-        let checkpoint_due = self.is_checkpoint_due(commit);
-        drop(guard);
-        if checkpoint_due {
-            self.signal.request_checkpoint();
-        }
-        Ok(Written { result, sequence, removals })
-    }
-
-    fn wait_if_always(&self, sequence: u64) -> Result<()> {
-        match self.options.durability {
-            Durability::Always => self.sync.wait_for(sequence),
-            Durability::Interval(_) | Durability::Never => Ok(()),
-        }
-    }
-
-    /// Writes the noted records as the next frame.
-    fn append_frame(
-        &self,
-        commit: &mut Commit,
-        sequence: u64,
-        durable_sequence: u64,
-        source_position: Option<u64>,
-    ) {
-        commit.frame.clear();
-        let records = &commit.records;
-        encode_frame(sequence, durable_sequence, source_position, &mut commit.frame, |out| {
-            records.encode_into(out);
-        });
-        commit.store.append(&commit.frame);
-        commit.sequence = sequence;
-        commit.closed = durable_sequence >= sequence;
-        commit.log_bytes += commit.frame.len() as u64;
-        self.sync.wrote(commit.store.log_end(sequence));
-    }
-
-    fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {
-        self.refuse_if_read_only()?;
-        if commit.changing {
-            let cause = Error::new(ErrorKind::Latched, "a panic interrupted a commit");
-            self.sync.fail(&cause);
-        }
-        self.sync.failure().map_or(Ok(()), |failure| Err(latched(&failure)))
-    }
-
-    fn check_source(&self, position: Option<u64>) -> Result<()> {
-        let Some(position) = position else {
-            return Ok(());
-        };
-        match self.state.read().position().source_position {
-            Some(stored) if stored >= position => {
-                let message = "a source position was applied already";
-                let error = Error::new(ErrorKind::InvalidArgument, message);
-                Err(error.expected(format!("more than {stored}"), position))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the log has grown enough. Asked again only after as much growth again, so that a
-    /// checkpoint that fails is tried again later, not at once.
-    fn is_checkpoint_due(&self, commit: &mut Commit) -> bool {
-        let due = commit.log_bytes >= commit.checkpoint_due_bytes;
-        if due {
-            let step = self.options.checkpoint_log_bytes.unwrap_or(u64::MAX);
-            commit.checkpoint_due_bytes = commit.log_bytes.saturating_add(step);
-        }
-        due
-    }
-
-    /// Makes everything durable, says so in a last frame, and gives back the room behind it, so
-    /// that the next open neither doubts the last commits nor looks for a torn tail.
-    fn close(&self) {
-        let mut commit = self.commit.lock();
-        if commit.closed || self.refuse_if_latched(&commit).is_err() {
-            return;
-        }
-        let sequence = commit.sequence + 1;
-        let room = commit.store.reserve(frame_bytes(8) as u64, sequence, &self.sync);
-        if room.is_err() || self.sync.wait_for_all().is_err() {
-            return;
-        }
-        commit.records.clear();
-        self.append_frame(&mut commit, sequence, sequence, None);
-        if self.sync.wait_for(sequence).is_ok() {
-            // Whether that works matters to the space on disk only.
-            let _ = commit.store.truncate();
-        }
+        // Who wants to know calls `close`.
+        let _ = self.shut();
     }
 }

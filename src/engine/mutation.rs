@@ -1,11 +1,12 @@
 //! What a change means: names to ids, rules and limits to records.
 
+use super::clock::{Timekeeper, check_given};
 use super::options::{Limits, Options};
 use super::removal::SLICE_MAX;
 use super::state::Draft;
 use crate::accounts::BATCH;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{RECORD_BYTES_MAX, Record, RecordList, check_name};
+use crate::format::{NAME_BYTES_MAX, RECORD_BYTES_MAX, Record, RecordList, check_name};
 use crate::graph::{Fit, Graph, RemovalPlace};
 use crate::types::{AccountId, Counts, Outcome};
 
@@ -119,22 +120,39 @@ impl<'a> Mutation<'a> {
 
     /// Says when a follow happened, in Unix seconds, for imports and backfills. 0: not known.
     /// Without it the clock says. The other changes have no time.
+    ///
+    /// A time more than a day ahead of the clock is `InvalidTime`, except in
+    /// [`apply_from_source`](super::FollowGraph::apply_from_source), which takes every time.
     #[must_use]
     pub fn at(mut self, time: u32) -> Mutation<'a> {
         self.at = Some(time);
         self
     }
 
-    /// At most so many bytes does the change take in the log: a follow may add both accounts.
+    /// The time that the caller gave.
+    fn given_time(&self) -> Option<u32> {
+        self.at
+    }
+
+    /// Whether this removes an account, and the follows with it.
+    pub(super) fn removes_account(&self) -> bool {
+        matches!(self.change, Change::RemoveAccount(_))
+    }
+
+    /// Returns an upper bound on the bytes that this change takes in the log; a follow may add both
+    /// accounts. The follows that go with an account are not part of it.
     pub(super) fn encoded_bytes_max(&self) -> u64 {
+        // A name that is longer is refused, and takes no room.
+        let bytes_of = |name: &str| name.len().min(NAME_BYTES_MAX);
         let name_bytes = |who: Who<'_>| match who {
-            Who::Name(name) => name.len(),
+            Who::Name(name) => bytes_of(name),
             Who::Id(_) => 0,
         };
         let (record_count, name_bytes) = match self.change {
             Change::Follow(follower, followed) => (3, name_bytes(follower) + name_bytes(followed)),
-            Change::Unfollow(..) | Change::RemoveAccount(_) => (1, 0),
-            Change::AddAccount { name, .. } => (1, name.len()),
+            Change::Unfollow(..) => (1, 0),
+            Change::RemoveAccount(_) => (2, 0),
+            Change::AddAccount { name, .. } => (1, bytes_of(name)),
             #[cfg(feature = "cluster")]
             Change::BeginRemoval(_) | Change::EndRemoval(_) => (1, 0),
         };
@@ -146,9 +164,13 @@ impl<'a> Mutation<'a> {
 pub(super) struct Editor<'a> {
     pub(super) draft: Draft<'a>,
     pub(super) records: &'a mut RecordList,
+    pub(super) time: &'a mut Timekeeper,
     pub(super) options: &'a Options,
     pub(super) limits: Limits,
+    /// The time of follows that are made by this commit.
     pub(super) now: u32,
+    /// Whether times given by callers must not lie in the future.
+    pub(super) checks_given_times: bool,
     /// How many follows may yet go with accounts of this commit: readers wait while they do.
     pub(super) removal_room: usize,
     /// Accounts whose follows are to go in commits of their own after this one.
@@ -163,7 +185,7 @@ enum Step<'a> {
     First(Record<'a>),
     /// The change itself.
     Last(Record<'a>, Fit),
-    /// An account goes at once, with so many follows.
+    /// An account goes in this commit, with so many follows.
     Removal(u32, usize),
     /// The removal of an account begins, or has begun before.
     LongRemoval { id: u32, has_begun: bool },
@@ -175,6 +197,7 @@ const LOOKUP_STEP: usize = BATCH / 2;
 impl Editor<'_> {
     /// Carries a change out, or says why not and changes nothing.
     pub(super) fn execute(&mut self, mutation: &Mutation<'_>) -> Result<Outcome> {
+        self.check_time(mutation)?;
         loop {
             let (options, limits, now) = (self.options, self.limits, self.now);
             let removal_room = self.removal_room;
@@ -190,7 +213,7 @@ impl Editor<'_> {
                 }
                 Step::Removal(id, follow_count) => {
                     self.removal_room -= follow_count;
-                    self.record(&Record::AccountRemoved { id }, Fit::default());
+                    self.remove_account(id)?;
                     return Ok(Outcome::Applied);
                 }
                 Step::LongRemoval { id, has_begun } => {
@@ -203,6 +226,32 @@ impl Editor<'_> {
                 }
             }
         }
+    }
+
+    /// Returns an error when the time of a follow is given and lies in the future.
+    pub(super) fn check_time(&self, mutation: &Mutation<'_>) -> Result<()> {
+        match mutation.given_time() {
+            // Nearly all times are in the past, and need no look at the clock.
+            Some(at) if at > self.now && self.checks_given_times => {
+                check_given(at, self.time.latest_given())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an account with all its follows in this commit. The records are those of a removal
+    /// in slices, so that the feed has one shape for both.
+    fn remove_account(&mut self, id: u32) -> Result<()> {
+        self.record(&Record::RemovalBegan { id }, Fit::default());
+        let mut place = RemovalPlace::default();
+        while !self.remove_slice(id, &mut place)? {}
+        drop(self.draft.change().take_discarded());
+        Ok(())
+    }
+
+    /// Notes that the clock was taken for right.
+    pub(super) fn set_clock(&mut self, reset: &Record<'_>) {
+        self.record(reset, Fit::default());
     }
 
     /// Removes the next follows of an account whose removal has begun, and at last the account.

@@ -1,6 +1,7 @@
 //! How a graph is opened.
 
 use super::FollowGraph;
+use super::clock::{boot_clock, system_clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 #[cfg(feature = "testing")]
@@ -9,12 +10,16 @@ use crate::storage::{DirectoryStorage, MemoryStorage};
 use crate::store::NewGraph;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Where follow times come from: a function that gives Unix seconds.
 ///
 /// The engine never lets time run backwards: when the clock does, the latest time is used again.
+/// A clock that jumps ahead is not used either: see [`FollowGraph::clock`].
 pub type Clock = Arc<dyn Fn() -> u32 + Send + Sync>;
+
+/// A clock that nobody sets: a function that gives the time since any moment in the past.
+pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// When a write call returns, and so what a crash can lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct Options {
     pub(crate) hosted_shards: Option<ShardSet>,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
+    pub(crate) monotonic_clock: MonotonicClock,
+    pub(crate) reset_clock: bool,
 }
 
 /// The most entries an account's sets may have.
@@ -114,6 +121,8 @@ impl Options {
             hosted_shards: None,
             limits: Limits::NONE,
             clock: Arc::new(system_clock),
+            monotonic_clock: Arc::new(boot_clock),
+            reset_clock: false,
         }
     }
 
@@ -248,6 +257,23 @@ impl Options {
         self
     }
 
+    /// What the steps of the [`clock`](Options::clock) are compared with. Default: the time since
+    /// the machine was started, which nobody sets and which goes on while it is suspended.
+    #[must_use]
+    pub fn monotonic_clock(mut self, clock: MonotonicClock) -> Options {
+        self.monotonic_clock = clock;
+        self
+    }
+
+    /// Whether opening takes the clock for right where [`FollowGraph::clock`] would report a fault:
+    /// see [`reset_clock`](FollowGraph::reset_clock). It repairs a graph whose follows got times in
+    /// the future because the clock of the machine was ahead. Default: false.
+    #[must_use]
+    pub fn reset_clock(mut self, reset: bool) -> Options {
+        self.reset_clock = reset;
+        self
+    }
+
     /// Opens the graph in a directory, or makes one there.
     ///
     /// Opening maps the newest image, whatever its size, in the same time, and replays the log
@@ -349,9 +375,4 @@ impl Options {
         self.segment_bytes = self.segment_bytes.next_multiple_of(4096);
         Ok(self)
     }
-}
-
-fn system_clock() -> u32 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX)
 }

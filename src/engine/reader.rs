@@ -240,7 +240,7 @@ impl Shared {
     /// Opens the graph anew in the place of the live one. While somebody recovers a graph of the
     /// files this one rests on, it stays as it is.
     fn reopen(&self, reader: &Reader, place: &mut Place) -> Result<()> {
-        let Some(_alone) = self.checkpoint.try_lock() else {
+        let Some(_alone) = self.checkpoint.try_take() else {
             return reader.failure().map_or(Ok(()), Err);
         };
         let opened = Watched::open(&reader.path, processor_count)?;
@@ -328,7 +328,7 @@ impl Shared {
     /// Goes over to a newer image: opened and caught up apart, while the live graph answers.
     fn adopt_newer_image(&self, reader: &Reader) -> Result<()> {
         let _adopting = reader.adopting.lock();
-        let Some(_alone) = self.checkpoint.try_lock() else { return Ok(()) };
+        let Some(_alone) = self.checkpoint.try_take() else { return Ok(()) };
         let mut opened = Watched::open(&reader.path, || 1)?;
         let mut place = reader.place.lock();
         while opened.tail.position() < place.tail.position() && opened.tail.look()? == Seen::Frames

@@ -175,7 +175,7 @@ impl UnderWay<'_> {
     fn commit(&self, batch: &[Found]) -> Result<Vec<Fate>> {
         let mutations = batch.iter().map(|found| self.mutations(found));
         let mutations = mutations.collect::<Result<Vec<_>>>()?;
-        let room_bytes = mutations.iter().flatten().map(Mutation::encoded_bytes_max).sum();
+        let room_bytes = self.shared.room_bytes(mutations.iter().flatten());
         self.shared.commit(None, room_bytes, |editor| {
             let mut fates = editor.draft.look(|live| self.look(live, batch))?;
             editor.limits = Limits::NONE;
@@ -304,6 +304,10 @@ impl Following {
 
 /// Carries the changes out one by one.
 fn carry_out(editor: &mut Editor<'_>, mutations: &[Mutation<'_>]) -> Fate {
+    // A follow with a time that is refused must not have lost its old one before.
+    if let Err(error) = mutations.iter().try_for_each(|mutation| editor.check_time(mutation)) {
+        return Fate::Refused(error);
+    }
     let mut fate = Fate::SoAlready;
     for mutation in mutations {
         match editor.execute(mutation) {

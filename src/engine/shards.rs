@@ -88,7 +88,8 @@ impl FollowGraph {
             return Err(error.at_path(&destination.path("")));
         }
         // No checkpoint meanwhile: it would take away the files that this reads.
-        let turns: Vec<_> = graphs.iter().map(|graph| graph.shared.checkpoint.lock()).collect();
+        let turns = graphs.iter().map(|graph| graph.shared.checkpoint.take());
+        let turns: Vec<_> = turns.collect::<Result<_>>()?;
         let moments: Vec<_> = graphs.iter().map(|graph| graph.shared.moment()).collect();
         pinned();
         let mut parts = Vec::new();
@@ -115,7 +116,7 @@ impl FollowGraph {
     /// Waits for a checkpoint that is under way.
     #[cfg(feature = "cluster")]
     pub(crate) fn wait_for_checkpoint(&self) {
-        drop(self.shared.checkpoint.lock());
+        drop(self.shared.checkpoint.take());
     }
 
     /// The accounts whose removal has begun.

@@ -78,6 +78,7 @@ impl Graph {
                 }
                 Ok(fit)
             }
+            Record::ClockReset { .. } => Ok(Fit::default()),
             Record::Unfollowed { from, to } => {
                 let fit = self.fit_of_unfollow(from, to)?;
                 if !fit.relation.following {
@@ -200,10 +201,12 @@ impl Graph {
                 self.follow(from, to, at, fit);
             }
             Record::Unfollowed { from, to } => self.unfollow(from, to, fit),
+            Record::ClockReset { at } => self.position.clock = at,
         }
     }
 
     fn follow(&mut self, from: u32, to: u32, at: u32, fit: Fit) {
+        self.newest_at = self.newest_at.max(at);
         let back = fit.relation.followed_by;
         if let Some(tie) = fit.from_tie {
             self.link_end(from, Side::Following, EdgeKey { at, tie, id: to }, back);

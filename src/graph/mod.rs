@@ -39,6 +39,8 @@ pub(crate) struct Graph {
     /// Present where the graph is sharded.
     shards: Option<Shards>,
     position: Position,
+    /// The latest follow time of the image and of what was applied since.
+    newest_at: u32,
     changed_record_count: u64,
     /// What removed accounts have left behind, too large to be freed while readers wait.
     discarded: Vec<ListDelta>,
@@ -70,6 +72,7 @@ impl Graph {
             totals: image.header.totals,
             shards: image.shards()?,
             position: image.header.position,
+            newest_at: image.header.newest_at,
             changed_record_count: 0,
             discarded: Vec::new(),
             image,
@@ -122,6 +125,12 @@ impl Graph {
     /// The last frame that is part of this state, and what it carried.
     pub(crate) fn position(&self) -> Position {
         self.position
+    }
+
+    /// The latest follow time of the image and of what was applied since, also of follows that are
+    /// gone.
+    pub(crate) fn newest_at(&self) -> u32 {
+        self.newest_at
     }
 
     /// How many records were applied since the image.

@@ -139,8 +139,9 @@ impl<'g> Replay<'g> {
             Record::Unfollowed { from, to } => (from, to, 0, false),
             Record::AccountAdded { .. }
             | Record::AccountRemoved { .. }
-            | Record::RemovalBegan { .. } => {
-                if !matches!(record, Record::AccountAdded { .. }) {
+            | Record::RemovalBegan { .. }
+            | Record::ClockReset { .. } => {
+                if !matches!(record, Record::AccountAdded { .. } | Record::ClockReset { .. }) {
                     self.finish()?;
                 }
                 let graph = &mut *self.graph;
@@ -155,6 +156,7 @@ impl<'g> Replay<'g> {
         if let Record::Followed { given: false, .. } = record {
             self.graph.position.clock = self.graph.position.clock.max(at);
         }
+        self.graph.newest_at = self.graph.newest_at.max(at);
         self.graph.changed_record_count += 1;
         if sequence - self.stretch.first_sequence > u64::from(u32::MAX) {
             self.finish()?;

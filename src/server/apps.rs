@@ -6,10 +6,10 @@ use super::member::Member;
 use super::webhooks::{Progress, Sender};
 use crate::wire::usersig::Key;
 use crate::wire::{Admitted, Answer, App, Code, FollowService, Graph};
-use crate::{FollowGraph, Options};
+use crate::{ClockFault, FollowGraph, Options};
 use governor::{DefaultDirectRateLimiter, Quota};
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -109,10 +109,14 @@ impl Apps {
         Ok(admitted)
     }
 
-    /// What is wrong with an app, for each where something is.
+    /// What keeps an app from its work, for each where something does. A clock that is ahead is
+    /// part of it: by it, every UserSig has expired.
     pub(super) fn complaints(&self) -> Vec<(u64, String)> {
         let latched = |(app, graph): &(u64, Arc<FollowGraph>)| {
-            Some((*app, format!("writes are refused: {}", graph.stats().latched?)))
+            let stats = graph.stats();
+            let latched = stats.latched.map(|reason| format!("writes are refused: {reason}"));
+            let ahead = stats.clock_fault.filter(|fault| matches!(fault, ClockFault::Ahead { .. }));
+            Some((*app, latched.or_else(|| ahead.map(|fault| fault.to_string()))?))
         };
         let latched = self.graphs.iter().filter_map(latched);
         let of_members = self.members.iter().flat_map(|(app, member)| {
@@ -120,6 +124,12 @@ impl Apps {
         });
         latched.chain(of_members).collect()
     }
+}
+
+/// What is wrong with the clock beside the graph of an app, for each where something is.
+pub(super) fn clock_faults(graphs: &[(u64, Arc<FollowGraph>)]) -> BTreeMap<u64, ClockFault> {
+    let fault = |(app, graph): &(u64, Arc<FollowGraph>)| Some((*app, graph.clock().fault?));
+    graphs.iter().filter_map(fault).collect()
 }
 
 impl Gate {

@@ -11,6 +11,7 @@
 //! * no key and no ticket is ever logged.
 
 mod apps;
+mod clocks;
 mod config;
 mod connections;
 mod console;
@@ -31,11 +32,13 @@ pub use config::{
     AppConfig, ClusterMember, Config, ConfigError, ConsoleTicket, Https, Limits, Secret, Webhooks,
 };
 
+use crate::FollowGraph;
 use apps::Apps;
 use connections::Listeners;
 use requests::Site;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a running server answers.
@@ -55,7 +58,7 @@ pub struct Addresses {
 /// # Errors
 ///
 /// A key, certificate or graph that cannot be read, an address that is in use: before anything is
-/// served.
+/// served. What closing the graphs found, after that.
 pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
@@ -73,6 +76,7 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
     let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
         return Err(ConfigError::new("cannot listen for signals"));
     };
+    let clocks = tokio::spawn(clocks::watch(Arc::downgrade(&site)));
     ready(&listeners.addresses()?);
     let stop = async move {
         tokio::select! {
@@ -82,12 +86,43 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
         tracing::info!("stopping");
     };
     connections::serve(listeners, &site, &config.limits, stop).await;
+    clocks.abort();
     site.close();
     let members: Vec<_> = site.apps.members.iter().map(|(_, member)| member.clone()).collect();
+    let graphs = site.apps.graphs.clone();
     drop(site);
     for member in members {
         member.stop().await;
     }
+    let closed = tokio::task::spawn_blocking(|| close(graphs)).await;
+    closed.unwrap_or_else(|error| Err(ConfigError::new(error.to_string())))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How often a graph is looked at until nobody else has it, and how long the pause between is.
+const CLOSE_ATTEMPTS: u32 = 200;
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Closes the graphs. Errors: what the first one that failed found.
+fn close(graphs: Vec<(u64, Arc<FollowGraph>)>) -> Result<(), ConfigError> {
+    let mut closed = Ok(());
+    for (app, mut graph) in graphs {
+        for _ in 0..CLOSE_ATTEMPTS {
+            match Arc::try_unwrap(graph) {
+                Ok(alone) => {
+                    if let Err(error) = alone.close() {
+                        tracing::error!(app, %error, "closing the graph");
+                        let message = format!("closing the graph of app {app}: {error}");
+                        closed = closed.and(Err(ConfigError::new(message)));
+                    }
+                    break;
+                }
+                // A request that outlived the grace period, or the thread that sends webhooks.
+                Err(shared) => graph = shared,
+            }
+            std::thread::sleep(CLOSE_PAUSE);
+        }
+    }
+    closed
 }

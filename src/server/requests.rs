@@ -1,6 +1,6 @@
 //! One request, from its head to its answer.
 
-use super::apps::Apps;
+use super::apps::{Apps, clock_faults};
 use super::config::{Config, ConsoleTicket};
 use super::connections::Port;
 use super::console;
@@ -151,7 +151,11 @@ impl Site {
             reasons.push("stopping\n".to_owned());
         }
         if reasons.is_empty() {
-            return reply(StatusCode::OK, TEXT, "ready\n");
+            // A clock that is behind keeps nobody from anything, but somebody should see to it.
+            let faults = clock_faults(&self.apps.graphs).into_iter();
+            let notes: String =
+                faults.map(|(app, fault)| format!("note: app {app}: {fault}\n")).collect();
+            return reply(StatusCode::OK, TEXT, format!("ready\n{notes}"));
         }
         reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())
     }

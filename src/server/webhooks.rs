@@ -480,4 +480,33 @@ mod tests {
         assert!(event_of(&graph, &unfollow(b, vec![star])).is_none());
         assert!(event_of(&graph, &unfollow(star, vec![a])).is_none());
     }
+
+    #[test]
+    fn a_removal_sends_no_unfollow_however_many_follows_go_with_it() {
+        for removal_slice in [1, 256] {
+            let options = crate::Options::new().create_missing_accounts(true);
+            let graph = options.removal_slice(removal_slice).in_memory().unwrap();
+            for (follower, followed) in [("a", "star"), ("b", "star"), ("star", "a"), ("a", "b")] {
+                graph.follow(follower, followed).unwrap();
+            }
+            let mut changes = graph.changes(graph.stats().sequence).unwrap();
+            graph.unfollow("a", "b").unwrap();
+            graph.remove_account("star").unwrap();
+            // Another account of that name followed nobody, and nobody unfollowed it.
+            graph.add_account("star").unwrap();
+            graph.sync().unwrap();
+            let (mut told, mut group_count) = (Vec::new(), 0);
+            while let Some(commit) = changes.next(Duration::ZERO).unwrap() {
+                let groups = groups_of(&commit);
+                group_count += groups.len();
+                told.extend(groups.iter().filter_map(|group| event_of(&graph, group)));
+            }
+            assert!(group_count > 1, "the follows of the removed account are in the feed");
+            let told =
+                serde_json::to_value(told.into_iter().map(|told| told.0).collect::<Vec<_>>());
+            let told = told.unwrap();
+            assert_eq!(told.as_array().map(Vec::len), Some(1), "slice {removal_slice}: {told}");
+            assert_eq!(told[0]["To_Account"], serde_json::json!(["b"]));
+        }
+    }
 }

@@ -111,7 +111,11 @@ impl Replica {
                 assert_eq!(self.model.remove_in_batch(name, &mut 0), Ok(true));
             }
             Change::AccountRemoved { account } => {
-                self.model.remove_account(&self.names[&account.0]).unwrap();
+                // The model removes an account without follows as soon as its removal begins.
+                let name = &self.names[&account.0];
+                if self.model.account_id(name) == Ok(account.0) {
+                    self.model.remove_account(name).unwrap();
+                }
             }
             Change::Followed { follower, followed, at } => {
                 let (from, to) = (&self.names[&follower.0], &self.names[&followed.0]);

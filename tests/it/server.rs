@@ -1,14 +1,15 @@
 //! `followgraph serve`, as a process of its own: over HTTP and HTTPS, and what it says of itself.
 
 use crate::served::{APP, Client, KEY, Place, Running, path_of, program, query_of};
-use crate::support::Mount;
+use crate::support::{HandClock, Mount};
+use followgraph::Options;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const INFO: &str =
     r#"{"From_Account":"UserID_001","To_Account":["UserID_001","UserID_002","UserID_003"]}"#;
@@ -320,6 +321,35 @@ fn a_configuration_that_cannot_be_is_refused_with_its_line() {
     check(place.configure(&taken, ""), &["cannot listen on"]);
 }
 
+/// A place whose graph has a follow of this time by the clock.
+fn place_of_time(seconds: u32) -> Place {
+    let place = Place::new();
+    let options = Options::new().create_missing_accounts(true);
+    let clock = HandClock::at(seconds).clock();
+    let graph = options.clock(clock).open(place.path().join("graph")).unwrap();
+    graph.follow("alice", "bob").unwrap();
+    graph.close().unwrap();
+    place
+}
+
+#[test]
+fn a_wrong_clock_is_said_where_readiness_is_asked_for_and_in_the_log() {
+    for (seconds, status, word) in [(1_000_000_000, 503, "ahead"), (u32::MAX - 9, 200, "behind")] {
+        let place = place_of_time(seconds);
+        let server = place.start("", "");
+        let (found, said) = server.get("/readyz");
+        assert_eq!(found, status, "{said}");
+        assert!(said.contains(word) && said.contains("app 1400000000"), "{said}");
+        let deadline = Instant::now() + ENDS;
+        while !server.log().lines().any(|line| line.contains("ERROR") && line.contains(word)) {
+            assert!(Instant::now() < deadline, "nothing in the log: {}", server.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let place = Place::new();
+    assert_eq!(place.start("", "").get("/readyz"), (200, "ready\n".to_owned()));
+}
+
 #[test]
 fn it_says_how_it_is() {
     let place = Place::new();
@@ -365,13 +395,13 @@ fn neither_keys_nor_tickets_are_logged() {
     let ticket = client.query.split("usersig=").nth(1).unwrap().split('&').next().unwrap();
     let wrong = Client { query: query_of("administrator", "another key"), ..server.client() };
     assert_eq!(wrong.code("follow_add", ADD), 70009);
-    let deadline = std::time::Instant::now() + ENDS;
+    let deadline = Instant::now() + ENDS;
     let log = loop {
         let log = server.log();
         if log.contains("code=70009") {
             break log;
         }
-        assert!(std::time::Instant::now() < deadline, "{log}");
+        assert!(Instant::now() < deadline, "{log}");
         std::thread::sleep(Duration::from_millis(10));
     };
     assert!(log.contains("/v4/follow/follow_add"), "{log}");
