@@ -10,6 +10,10 @@ mod backup;
 mod bench;
 mod care;
 mod certify;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_cluster.rs"]
 mod cluster;
 mod counts;
 mod demo;
@@ -70,6 +74,7 @@ enum Command {
     #[command(hide = true)]
     CertifyWriter(kills::CertifyWriter),
     Serve(serve::Serve),
+    #[cfg_attr(not(feature = "cluster"), command(hide = true))]
     Cluster(cluster::Cluster),
     Usersig(usersig::Usersig),
     Demo(demo::Demo),
