@@ -86,10 +86,11 @@
 //! # Features
 //!
 //! * none (the default): the library.
-//! * `cli`: the `followgraph` command line tool.
+//! * `cli`: the `followgraph` command line tool, the server included.
 //! * `wire`: the published follow API, `v4/follow/*`, as a service that any server can mount.
 //! * `server`: that service over HTTP and HTTPS, with limits, metrics, webhooks and a console.
-//! * `cluster`: the engine on every node of a cluster, fed from one replicated log.
+//! * `cluster`: the engine on every node of a cluster, fed from one replicated log. Together with
+//!   `cli`, the tool has the subcommand `cluster` and the option `serve --cluster`.
 //! * `testing`: the reference model that property tests hold the engine to, the simulated disk of
 //!   the crash certificate, and what the benches compare with. Part of `cli`, for `certify`.
 //!

@@ -22,8 +22,6 @@ mod bits;
 mod delta;
 mod fano;
 mod lookup;
-#[cfg(feature = "testing")]
-pub(crate) mod measured;
 mod neighbors;
 mod order;
 mod roaring_view;

@@ -59,6 +59,14 @@ impl Failure {
         Failure::Open { db: db.to_owned(), error }
     }
 
+    /// Returns the failure of a command that needs a build with the feature `cluster`.
+    pub(crate) fn without_cluster() -> Failure {
+        Failure::usage(
+            "this program was built without the feature `cluster`; build one with \
+             `cargo build --profile dist --features cli,cluster`",
+        )
+    }
+
     /// Adds what the failure left behind.
     pub(crate) fn leaving(self, state: &'static str) -> Failure {
         Failure::After(Box::new(self), state)

@@ -11,6 +11,10 @@ mod bench;
 mod care;
 mod certify;
 mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
+#[cfg(not(feature = "cluster"))]
+#[path = "no_cluster.rs"]
 mod cluster;
 mod counts;
 mod demo;
@@ -72,6 +76,7 @@ enum Command {
     #[command(hide = true)]
     CertifyWriter(kills::CertifyWriter),
     Serve(serve::Serve),
+    #[cfg_attr(not(feature = "cluster"), command(hide = true))]
     Cluster(cluster::Cluster),
     Usersig(usersig::Usersig),
     Demo(demo::Demo),

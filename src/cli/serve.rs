@@ -27,14 +27,20 @@ const DEV_TICKET_DAYS: u32 = 180;
 /// The file with the key of a server for development.
 const DEV_KEY_FILE: &str = "dev-key";
 
+#[cfg(feature = "cluster")]
+const EXAMPLES: &str = "Examples:\n  followgraph serve --dev\n  \
+    followgraph serve --config server.toml\n  \
+    followgraph serve --config server.toml --cluster cluster.toml --node n1";
+#[cfg(not(feature = "cluster"))]
+const EXAMPLES: &str = "Examples:\n  followgraph serve --dev\n  \
+    followgraph serve --config server.toml";
+
 /// Serve the follow API, `v4/follow/*`, over HTTP and HTTPS
 ///
 /// With --dev it needs no configuration: the small graph that comes with the program is served on
 /// this machine, to whoever has the ticket it prints.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  followgraph serve --dev\n  \
-    followgraph serve --config server.toml\n  \
-    followgraph serve --config server.toml --cluster cluster.toml --node n1")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
     /// The configuration; docs/server.md describes it
     #[arg(long, value_name = "FILE", required_unless_present = "dev")]
@@ -44,9 +50,11 @@ pub(crate) struct Serve {
     dev: bool,
     /// Serve the app of the configuration as a node of this cluster; docs/scale-out.md describes it
     #[arg(long, value_name = "FILE", requires = "config", requires = "node")]
+    #[cfg_attr(not(feature = "cluster"), arg(hide = true))]
     cluster: Option<PathBuf>,
     /// With --cluster: which of its nodes this is
     #[arg(long, value_name = "NAME", requires = "cluster")]
+    #[cfg_attr(not(feature = "cluster"), arg(hide = true))]
     node: Option<String>,
     /// With --dev: where to listen
     #[arg(long, value_name = "ADDRESS:PORT", requires = "dev", default_value = DEV_ADDRESS)]
@@ -77,6 +85,9 @@ impl Serve {
             let message = "--db is not for serve: name the graph in the configuration, or with \
                            --data for a server for development";
             return Err(Failure::usage(message));
+        }
+        if cfg!(not(feature = "cluster")) && self.cluster.is_some() {
+            return Err(Failure::without_cluster());
         }
         self.start_log();
         allow_many_connections();

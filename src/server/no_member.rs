@@ -16,7 +16,9 @@ impl Member {
         _: &AppConfig,
         _: Duration,
     ) -> std::result::Result<Arc<Member>, ConfigError> {
-        Err(ConfigError::new("this program was built without the feature `cluster`"))
+        let message = "this program was built without the feature `cluster`, so it cannot serve \
+                       an app of a cluster; build it with that feature";
+        Err(ConfigError::new(message))
     }
 
     pub(super) fn complaints(&self) -> Vec<String> {

@@ -6,7 +6,6 @@
 mod certificate;
 mod content;
 mod disk;
-pub mod encodings;
 pub mod kill;
 mod model;
 pub mod trials;

@@ -1,0 +1,19 @@
+//! The subcommand `cluster` of a build without the feature `cluster`: fails, and says what to build.
+
+use super::failure::{Failure, Verdict};
+use clap::Args;
+use std::io::Write;
+
+/// Not in this build: needs the feature `cluster`
+#[derive(Args)]
+pub(crate) struct Cluster {
+    /// Whatever a build with clusters takes
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+impl Cluster {
+    pub(crate) fn run(&self, _: &mut dyn Write) -> Result<Verdict, Failure> {
+        Err(Failure::without_cluster())
+    }
+}
