@@ -183,7 +183,7 @@ fn a_reset_gives_follows_the_true_time_again_in_the_right_places_of_lists() {
     }
     let list = |page| {
         let list = graph.followers("star", page).unwrap();
-        list.entries.iter().map(|entry| entry.account.to_string()).collect::<Vec<_>>()
+        list.entries.iter().map(|entry| entry.account.clone()).collect::<Vec<_>>()
     };
     assert_eq!(list(Page::first(10)), ["late", "ahead", "ytrue", "xtrue", "yfalse", "xfalse"]);
     assert_eq!(list(Page::after(cursor, 10)), ["ahead", "ytrue", "xtrue", "yfalse", "xfalse"]);
