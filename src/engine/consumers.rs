@@ -186,7 +186,8 @@ impl Consumer {
     /// `PositionLost` when the consumer was so far behind that its part of the log was removed
     /// beyond [`retained_log_bytes`], when a bulk load came next, or when its position file was
     /// damaged. It stays so until [`resync`](Consumer::resync) or
-    /// [`skip_to_oldest`](Consumer::skip_to_oldest). `InvalidArgument` when the consumer was removed; otherwise as [`Changes::next`].
+    /// [`skip_to_oldest`](Consumer::skip_to_oldest). `InvalidArgument` when the consumer was
+    /// removed; otherwise as [`Changes::next`].
     ///
     /// [`retained_log_bytes`]: crate::Options::retained_log_bytes
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Commit>> {

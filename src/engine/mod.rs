@@ -391,8 +391,8 @@ impl FollowGraph {
     ///
     /// Accounts that are removed, and have more follows than fit into the
     /// [`removal_slice`](Options::removal_slice) of the batch, only begin to go in that commit:
-    /// mutations after them in the batch find them being removed. They are gone when this returns, or,
-    /// after a crash, some time after the graph is opened again. See
+    /// mutations after them in the batch find them being removed. They are gone when this returns,
+    /// or, after a crash, some time after the graph is opened again. See
     /// [`remove_account`](FollowGraph::remove_account).
     ///
     /// # Errors

@@ -200,8 +200,8 @@ impl Options {
 
     /// The most follows that go at once when an account is removed, while readers wait: 1 or more.
     /// An account with more goes in several commits: see
-    /// [`remove_account`](FollowGraph::remove_account). With `usize::MAX` every account goes in
-    /// one commit. Default: 256.
+    /// [`remove_account`](FollowGraph::remove_account). At most 65,536 go in one
+    /// commit, whatever this says. Default: 256.
     #[must_use]
     pub fn removal_slice(mut self, follows: usize) -> Options {
         self.removal_slice = follows;

@@ -110,7 +110,7 @@ impl Apps {
     }
 
     /// What keeps an app from its work, for each where something does. A clock that is ahead is
-    /// part of it: by it, every UserSig has expired.
+    /// part of it: by it, every `UserSig` has expired.
     pub(super) fn complaints(&self) -> Vec<(u64, String)> {
         let latched = |(app, graph): &(u64, Arc<FollowGraph>)| {
             let stats = graph.stats();

@@ -152,10 +152,11 @@ impl Site {
         }
         if reasons.is_empty() {
             // A clock that is behind keeps nobody from anything, but somebody should see to it.
-            let faults = clock_faults(&self.apps.graphs).into_iter();
-            let notes: String =
-                faults.map(|(app, fault)| format!("note: app {app}: {fault}\n")).collect();
-            return reply(StatusCode::OK, TEXT, format!("ready\n{notes}"));
+            let mut lines = vec!["ready\n".to_owned()];
+            for (app, fault) in clock_faults(&self.apps.graphs) {
+                lines.push(format!("note: app {app}: {fault}\n"));
+            }
+            return reply(StatusCode::OK, TEXT, lines.concat());
         }
         reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())
     }

@@ -97,7 +97,11 @@ const CALLBACKS: [(&str, Callback); 5] = [
     ("Consumer::resync", |graph, _, call| {
         small(graph);
         let mut consumer = graph.consumer("outside").unwrap();
-        consumer.resync(|_| Ok::<_, Error>(call())).unwrap();
+        let resynced = consumer.resync(|_| {
+            call();
+            Ok::<(), Error>(())
+        });
+        resynced.unwrap();
     }),
 ];
 
