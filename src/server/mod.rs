@@ -7,20 +7,26 @@
 //! Invariants:
 //! * no client keeps another waiting: what reads is answered where it arrives, what may wait for
 //!   the disk goes to threads of its own, and everything has a limit in bytes and in time;
-//! * every request to a command gets an answer with status 200 and a body that says `OK` or `FAIL`;
+//! * every well-formed request to a command gets an answer with status 200 and a body that says
+//!   `OK` or `FAIL`; every malformed one gets its status, 400 most often;
 //! * no key and no ticket is ever logged.
 
 mod apps;
 mod config;
 mod connections;
 mod console;
+mod head;
 #[cfg(feature = "cluster")]
 mod member;
 #[cfg(not(feature = "cluster"))]
 #[path = "no_member.rs"]
 mod member;
 mod metrics;
+mod reload;
 mod requests;
+mod screen;
+mod stream;
+mod system;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -31,10 +37,12 @@ pub use config::{
 };
 
 use apps::Apps;
-use connections::Listeners;
+use connections::{Listeners, Room};
+use reload::{Files, Watch};
 use requests::Site;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tls::Certificate;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a running server answers.
@@ -51,10 +59,14 @@ pub struct Addresses {
 /// Serves until the process gets SIGTERM or SIGINT, then finishes what is under way, for at most
 /// `shutdown_seconds`, and closes the graphs. `ready` is called once requests are answered.
 ///
+/// Certificates and keys are read again when their files change and on SIGHUP. Where the
+/// configuration has a console ticket, SIGHUP stops the server as SIGTERM does: it belongs to a
+/// terminal.
+///
 /// # Errors
 ///
-/// A key, certificate or graph that cannot be read, an address that is in use: before anything is
-/// served.
+/// Before anything is served: a limit out of range, a key, certificate or graph that cannot be
+/// read, an address that is in use. Later: a listener that failed.
 pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
@@ -66,21 +78,32 @@ pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Config
 }
 
 async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
-    let listeners = Listeners::bind(config).await?;
-    let site = Arc::new(Site::new(config, Apps::open(config).await?));
-    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+    // First, so that no signal ends the process while the graphs open.
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals.map(signal) else {
         return Err(ConfigError::new("cannot listen for signals"));
     };
+    let (mut end_of_terminal, hangup) =
+        if config.console_ticket.is_some() { (Some(hangup), None) } else { (None, Some(hangup)) };
+    config.check_limits()?;
+    let room = Room::of(system::raise_descriptor_limit(), config);
+    let files = Files::of(config);
+    let certificate = config.https.as_ref().map(Certificate::load).transpose()?;
+    let listeners =
+        Listeners::bind(config, certificate.as_ref().map(Certificate::acceptor)).await?;
+    let site = Arc::new(Site::new(config, Apps::open(config).await?));
+    let watch = Watch::new(files, certificate, &site);
     ready(&listeners.addresses()?);
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = reload::received(&mut end_of_terminal) => {}
+            () = watch.run(hangup) => {}
         }
         tracing::info!("stopping");
     };
-    connections::serve(listeners, &site, &config.limits, stop).await;
+    let served = connections::serve(listeners, &site, &config.limits, room, stop).await;
     site.close();
     let members: Vec<_> = site.apps.members.iter().map(|(_, member)| member.clone()).collect();
     drop(site);
@@ -88,5 +111,5 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
         member.stop().await;
     }
     tracing::info!("stopped");
-    Ok(())
+    served
 }
