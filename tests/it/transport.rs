@@ -145,7 +145,11 @@ fn malformed_requests() -> Vec<(&'static str, String, u16)> {
         ("two lengths", request("x", "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"), 400),
         ("lengths in a list", request("x", "Content-Length: 2, 2\r\n\r\n{}"), 400),
         ("a signed length", request("x", "Content-Length: +2\r\n\r\n{}"), 400),
-        ("chunked twice", request("x", "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"), 400),
+        (
+            "chunked twice",
+            request("x", "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+            400,
+        ),
         ("another coding", request("x", "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"), 400),
         (
             "a length before a coding",
@@ -178,20 +182,21 @@ fn malformed_requests_get_their_status_and_end_the_connection() {
     let server = place.start_https("", "");
     server.client().import(&["a"]);
     let mut complaints = Vec::new();
-    let mut check = |what: &str, expected: &str, mut connection: Box<dyn Connection>, sent: &str| {
-        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // Who is refused early may find the connection closed.
-            let _ = connection.write_all(sent.as_bytes());
-            let _ = connection.flush();
-            read_to_end(&mut *connection)
-        }));
-        let seen = seen.unwrap_or_else(|_| "nothing in time".to_owned());
-        if !seen.starts_with(expected) {
-            let start: String = seen.chars().take(60).collect();
-            complaints.push(format!("{what}: {start:?} instead of {expected}"));
-        }
-        seen
-    };
+    let mut check =
+        |what: &str, expected: &str, mut connection: Box<dyn Connection>, sent: &str| {
+            let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                // Who is refused early may find the connection closed.
+                let _ = connection.write_all(sent.as_bytes());
+                let _ = connection.flush();
+                read_to_end(&mut *connection)
+            }));
+            let seen = seen.unwrap_or_else(|_| "nothing in time".to_owned());
+            if !seen.starts_with(expected) {
+                let start: String = seen.chars().take(60).collect();
+                complaints.push(format!("{what}: {start:?} instead of {expected}"));
+            }
+            seen
+        };
     for (what, sent, status) in malformed_requests() {
         let expected = format!("HTTP/1.1 {status} ");
         check(what, &expected, plain(&server), &sent);
