@@ -5,6 +5,7 @@ use crate::{APP, KEY, PATH, Requests};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -48,6 +49,8 @@ struct Server {
 impl Server {
     fn start(root: &Path) -> Server {
         fs::write(root.join("key"), KEY).expect("the directory is ours");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(root.join("key"), private).expect("the directory is ours");
         let config = format!(
             "http = \"127.0.0.1:0\"\n[[app]]\nsdkappid = {APP}\ngraph = \"graph\"\n\
              keys = [{{ file = \"key\" }}]\ncalls_per_second = 100000000\n"

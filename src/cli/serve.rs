@@ -9,7 +9,6 @@ use followgraph::Options;
 use followgraph::server::{
     self, Addresses, AppConfig, ClusterMember, Config, ConsoleTicket, Limits, Secret,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -38,7 +37,11 @@ const EXAMPLES: &str = "Examples:\n  followgraph serve --dev\n  \
 /// Serve the follow API, `v4/follow/*`, over HTTP and HTTPS
 ///
 /// With --dev it needs no configuration: the small graph that comes with the program is served on
-/// this machine, to whoever has the ticket it prints.
+/// this machine, to whoever has the UserSig it prints. The console signs in by itself only while
+/// --listen is a loopback address.
+///
+/// SIGTERM and SIGINT stop the server once requests under way are answered. SIGHUP makes it read
+/// its certificate and keys again, as it also does when their files change.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
@@ -90,16 +93,18 @@ impl Serve {
             return Err(Failure::without_cluster());
         }
         self.start_log();
-        allow_many_connections();
-        let config = match &self.config {
-            Some(path) => self.config_of(path)?,
-            None => self.dev_config()?,
+        let (config, usersig) = match &self.config {
+            Some(path) => (self.config_of(path)?, None),
+            None => self.dev_config().map(|(config, usersig)| (config, Some(usersig)))?,
         };
-        let sample = |http: SocketAddr| {
-            config.console_ticket.as_ref().map(|ticket| sample_call(http, &ticket.usersig))
-        };
+        let sample = |http: SocketAddr| Some(sample_call(http, usersig.as_deref()?));
         let ready = |addresses: &Addresses| {
             tell(addresses);
+            if usersig.is_some() && config.console_ticket.is_none() {
+                say(format_args!(
+                    "other machines can reach this address, so the console asks for a UserSig"
+                ));
+            }
             if let Some(sample) = addresses.http.and_then(sample) {
                 // Nobody may be reading; that stops no server.
                 let _ = out.write_all(sample.as_bytes()).and_then(|()| out.flush());
@@ -126,8 +131,9 @@ impl Serve {
         Ok(config)
     }
 
-    /// A graph with something in it, and a key of its own.
-    fn dev_config(&self) -> Result<Config, Failure> {
+    /// Returns a configuration with a graph that is not empty and a key of its own, and the UserSig
+    /// of its admin.
+    fn dev_config(&self) -> Result<(Config, String), Failure> {
         let key_file = self.data.join(DEV_KEY_FILE);
         let key = dev_key(&self.data, &key_file)?;
         let directory = self.data.join("graph");
@@ -140,29 +146,23 @@ impl Serve {
             .expect("the identifier has no control character");
         let mut app = AppConfig::new(DEV_APP, directory, Secret::File(key_file));
         app.calls_per_second = self.calls_per_second.unwrap_or(app.calls_per_second);
-        Ok(Config {
+        // The console gets it without a question, which is for clients on this machine alone.
+        let console_ticket = self.listen.ip().is_loopback().then(|| ConsoleTicket {
+            sdkappid: DEV_APP,
+            identifier: DEV_IDENTIFIER.to_owned(),
+            usersig: usersig.clone(),
+        });
+        let config = Config {
             http: Some(self.listen),
             https: None,
             observe: None,
             console: true,
-            console_ticket: Some(ConsoleTicket {
-                sdkappid: DEV_APP,
-                identifier: DEV_IDENTIFIER.to_owned(),
-                usersig,
-            }),
+            console_ticket,
             cluster: None,
             limits: Limits::default(),
             apps: vec![app],
-        })
-    }
-}
-
-/// Takes as many descriptors as the system allows: each connection is one.
-fn allow_many_connections() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files stays");
+        };
+        Ok((config, usersig))
     }
 }
 

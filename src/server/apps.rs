@@ -9,15 +9,21 @@ use crate::wire::{Admitted, Answer, App, Code, FollowService, Graph};
 use crate::{ClockFault, FollowGraph, Options};
 use governor::{DefaultDirectRateLimiter, Quota};
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The name under which requests for the figures of the console are counted.
+const CONSOLE_FIGURES: &str = "follower_counts";
+
 /// All apps, open.
 pub(super) struct Apps {
-    pub(super) service: FollowService,
+    /// Replaced as a whole when keys are read again.
+    service: RwLock<Arc<FollowService>>,
+    sources: Vec<(AppConfig, Arc<dyn Graph>)>,
     pub(super) graphs: Vec<(u64, Arc<FollowGraph>)>,
     /// The nodes of those apps that are on a cluster.
     pub(super) members: Vec<(u64, Arc<Member>)>,
@@ -36,8 +42,7 @@ struct Gate {
 impl Apps {
     /// Fetches the keys, and then opens the graphs: where a key is missing none is made.
     pub(super) async fn open(config: &Config) -> Result<Apps, ConfigError> {
-        let fetch = |app: &AppConfig| app.keys.get_ref().iter().map(Secret::fetch).collect();
-        let keys = config.apps.iter().map(fetch).collect::<Result<Vec<_>, _>>()?;
+        let keys = config.apps.iter().map(fetch_keys).collect::<Result<Vec<_>, _>>()?;
         if let Some(member) = &config.cluster {
             return Apps::on_cluster(config, keys, member).await;
         }
@@ -63,7 +68,8 @@ impl Apps {
         let member = Member::start(member, app, request_time).await?;
         let keys = keys.into_iter().flatten().collect();
         Ok(Apps {
-            service: FollowService::new([served(app, keys, member.clone())]),
+            service: service_of([served(app, keys, member.clone())]),
+            sources: vec![(app.clone(), member.clone())],
             graphs: Vec::new(),
             members: vec![(number, member)],
             webhooks: Vec::new(),
@@ -78,35 +84,68 @@ impl Apps {
         open: Vec<FollowGraph>,
     ) -> Result<Apps, ConfigError> {
         let (mut apps, mut graphs, mut webhooks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sources: Vec<(AppConfig, Arc<dyn Graph>)> = Vec::new();
         let mut gates = HashMap::new();
         for ((app, keys), graph) in config.apps.iter().zip(keys).zip(open) {
             let number = *app.sdkappid.get_ref();
             let graph = Arc::new(graph);
             apps.push(served(app, keys, graph.clone()));
+            sources.push((app.clone(), graph.clone()));
             gates.insert(number, Gate::new(app));
             if let Some(settings) = &app.webhooks {
                 webhooks.push((number, Sender::start(number, &graph, settings)?));
             }
             graphs.push((number, graph));
         }
-        Ok(Apps { service: FollowService::new(apps), graphs, members: Vec::new(), webhooks, gates })
+        let (service, members) = (service_of(apps), Vec::new());
+        Ok(Apps { service, sources, graphs, members, webhooks, gates })
+    }
+
+    /// Fetches the keys of all apps again. Requests that are admitted from now on are held to them.
+    ///
+    /// # Errors
+    ///
+    /// A key cannot be fetched. The former ones stay in use.
+    pub(super) fn reload_keys(&self) -> Result<(), ConfigError> {
+        let reload = |(app, graph): &(AppConfig, Arc<dyn Graph>)| {
+            Ok(served(app, fetch_keys(app)?, graph.clone()))
+        };
+        let apps = self.sources.iter().map(reload).collect::<Result<Vec<_>, _>>()?;
+        *self.service.write() = Arc::new(FollowService::new(apps));
+        Ok(())
+    }
+
+    fn service(&self) -> Arc<FollowService> {
+        self.service.read().clone()
     }
 
     /// Whether a request may be carried out: the service's own conditions, then the address, then
     /// the frequency, so that strangers use up nobody's calls.
     pub(super) fn admit(&self, path: &str, query: &str, peer: IpAddr) -> Result<Admitted, Answer> {
-        let admitted = self.service.admit(path, query)?;
-        let gate = self.gates.get(&admitted.sdk_app_id()).expect("every app has a gate");
+        let admitted = self.service().admit(path, query)?;
+        self.pass_gate(admitted.sdk_app_id(), admitted.command(), path, peer)?;
+        Ok(admitted)
+    }
+
+    /// Like [`admit`](Apps::admit), for the figures that the console asks for. Returns the app.
+    pub(super) fn admit_figures(&self, query: &str, peer: IpAddr) -> Result<u64, Answer> {
+        let app = self.service().admit_admin(query)?;
+        self.pass_gate(app, CONSOLE_FIGURES, "", peer)?;
+        Ok(app)
+    }
+
+    fn pass_gate(&self, app: u64, command: &str, path: &str, peer: IpAddr) -> Result<(), Answer> {
+        let gate = self.gates.get(&app).expect("every app has a gate");
         if !gate.is_allowed(peer) {
             let info = format!("the address {peer} may not ask for this app");
             return Err(Answer::refused(path, Code::AddressRefused, &info));
         }
-        let limiter = gate.frequency.get(admitted.command());
+        let limiter = gate.frequency.get(command);
         if limiter.is_some_and(|limiter| limiter.check().is_err()) {
             let info = format!("more than {} calls a second", gate.calls_per_second);
             return Err(Answer::refused(path, Code::TooFrequent, &info));
         }
-        Ok(admitted)
+        Ok(())
     }
 
     /// What keeps an app from its work, for each where something does. A clock that is ahead is
@@ -139,7 +178,7 @@ impl Gate {
         Gate {
             calls_per_second: app.calls_per_second,
             allow: app.allow.clone(),
-            frequency: FollowService::commands().map(limiter).collect(),
+            frequency: FollowService::commands().chain([CONSOLE_FIGURES]).map(limiter).collect(),
         }
     }
 
@@ -148,6 +187,14 @@ impl Gate {
         let peer = peer.to_canonical();
         self.allow.as_ref().is_none_or(|allowed| allowed.iter().any(|net| net.contains(&peer)))
     }
+}
+
+fn service_of(apps: impl IntoIterator<Item = App>) -> RwLock<Arc<FollowService>> {
+    RwLock::new(Arc::new(FollowService::new(apps)))
+}
+
+fn fetch_keys(app: &AppConfig) -> Result<Vec<Key>, ConfigError> {
+    app.keys.get_ref().iter().map(Secret::fetch).collect()
 }
 
 /// An app as it is told to be, on whatever keeps its follows.

@@ -1,5 +1,6 @@
 //! What the server is told: one TOML file, read as a whole before anything is opened.
 
+use super::system;
 use super::webhooks::check_url;
 use crate::wire::usersig::Key;
 use ipnet::IpNet;
@@ -11,6 +12,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
+
+const BODY_BYTES_MIN: usize = 256;
+const BODY_BYTES_MAX: usize = 1 << 30;
+const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// A configuration that cannot be used: which file and line, and what to do.
 #[derive(Debug)]
@@ -100,7 +105,7 @@ impl fmt::Debug for ConsoleTicket {
 }
 
 /// An HTTPS listener. TLS 1.2 and 1.3.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Https {
     /// Where to listen.
@@ -115,9 +120,11 @@ pub struct Https {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The longest body of a request.
+    /// The longest body of a request: from 256 bytes to 1 GiB.
     pub body_bytes: usize,
-    /// How many connections each port holds at a time; more wait to be accepted.
+    /// How many connections each port holds at a time, up to a million; more wait to be accepted.
+    /// Where the limit of open files, less a reserve for the graphs, is reached before, the rest
+    /// are refused.
     pub connections: usize,
     /// How long a request may take, from its head to its answer. The original's is 3 s.
     pub request_seconds: f64,
@@ -139,8 +146,30 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Says which limit is out of its range.
+    fn fault(&self) -> Option<String> {
+        let outside = |name: &str, range: &str| Some(format!("[limits]: {name} is {range}"));
+        if !(BODY_BYTES_MIN..=BODY_BYTES_MAX).contains(&self.body_bytes) {
+            let range = format!("from {BODY_BYTES_MIN} to {BODY_BYTES_MAX}");
+            return outside("body_bytes", &range);
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return outside("connections", &format!("from 1 to {CONNECTIONS_MAX}"));
+        }
+        [
+            ("request_seconds", self.request_seconds),
+            ("idle_seconds", self.idle_seconds),
+            ("shutdown_seconds", self.shutdown_seconds),
+        ]
+        .iter()
+        .find(|(_, seconds)| !(0.001..1e6).contains(seconds))
+        .and_then(|(name, _)| outside(name, "between 0.001 and a million"))
+    }
+}
+
 /// One app.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppConfig {
     /// Its number, as in the query of every request.
@@ -199,7 +228,7 @@ pub struct Webhooks {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Secret {
-    /// In a file, of which white space at the ends is no part.
+    /// In a file that other users cannot read. White space at its ends is no part of the secret.
     File(PathBuf),
     /// In a variable of the environment.
     Env(String),
@@ -240,11 +269,9 @@ impl Config {
         let text = fs::read_to_string(path).map_err(|error| {
             ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
         })?;
-        let place = Place { path, text: &text };
-        let mut config: Config = toml::from_str(&text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            place.error(start, error.message())
-        })?;
+        let text = without_byte_order_mark(&text);
+        let place = Place { path, text };
+        let mut config: Config = toml::from_str(text).map_err(|error| place.of_toml(&error))?;
         config.check(&place)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
         Ok(config)
@@ -255,12 +282,8 @@ impl Config {
         if self.http.is_none() && self.https.is_none() {
             return Err(place.error(0, "nowhere to listen: give http, or [https], or both"));
         }
-        let limits = &self.limits;
-        let seconds = [limits.request_seconds, limits.idle_seconds, limits.shutdown_seconds];
-        if !seconds.iter().all(|seconds| (0.001..1e6).contains(seconds)) || limits.connections == 0
-        {
-            let message = "[limits]: seconds are between 0.001 and a million, connections above 0";
-            return Err(place.error(place.text.find("[limits]").unwrap_or(0), message));
+        if let Some(message) = self.limits.fault() {
+            return Err(place.error(place.text.find("[limits]").unwrap_or(0), &message));
         }
         if self.apps.is_empty() {
             return Err(place.error(0, "no app: add an [[app]]"));
@@ -293,6 +316,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Checks the limits of a configuration that may not be from a file.
+    pub(super) fn check_limits(&self) -> Result<(), ConfigError> {
+        self.limits.fault().map_or(Ok(()), |message| Err(ConfigError(message)))
     }
 
     fn resolve_paths(&mut self, directory: &Path) {
@@ -346,18 +374,27 @@ impl Secret {
     /// Fetches the secret.
     pub(super) fn fetch_text(&self) -> Result<String, ConfigError> {
         let text = match self {
-            Secret::File(path) => fs::read_to_string(path).map_err(|error| {
-                ConfigError(format!("cannot read the key file {}: {error}", path.display()))
-            })?,
+            Secret::File(path) => {
+                system::check_is_private(path)?;
+                fs::read_to_string(path).map_err(|error| {
+                    ConfigError(format!("cannot read the key file {}: {error}", path.display()))
+                })?
+            }
             Secret::Env(name) => std::env::var(name).map_err(|_| {
                 ConfigError(format!("the environment variable {name} is to hold a key; set it"))
             })?,
         };
-        if text.trim().is_empty() {
+        let text = without_byte_order_mark(&text).trim();
+        if text.is_empty() {
             return Err(ConfigError(format!("a secret is empty: {self:?}")));
         }
-        Ok(text.trim().to_owned())
+        Ok(text.to_owned())
     }
+}
+
+/// Editors put the mark before UTF-8 on some systems. It is no part of the text.
+fn without_byte_order_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// A configuration as text, to say where in it something is wrong.
@@ -367,10 +404,49 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Returns the error of the parser without any value of the file: in the wrong place, it may
+    /// be a secret.
+    fn of_toml(&self, error: &toml::de::Error) -> ConfigError {
+        let start = error.span().map_or(0, |span| span.start);
+        let message = error.message();
+        let Some(field) = self.field_at(start) else {
+            return self.error(start, without_value(message));
+        };
+        if ["keys", "token"].contains(&field) {
+            let hint = "a secret is given as { file = \"PATH\" } or { env = \"NAME\" }, and never \
+                        stands in the configuration";
+            return self.error(start, &format!("{field}: {hint}"));
+        }
+        self.error(start, &format!("{field}: {}", without_value(message)))
+    }
+
+    /// The field whose value is at an offset. `None` at the name of a field and in a header.
+    fn field_at(&self, offset: usize) -> Option<&str> {
+        let before = self.text.get(..offset)?;
+        let line = before.lines().rev().find(|line| line.contains('='))?;
+        // What follows it are the other lines of an array.
+        let rest = &before[line.as_ptr() as usize - before.as_ptr() as usize..];
+        let is_value = !rest.lines().skip(1).any(|line| line.trim_start().starts_with('['));
+        let name = line.split('=').next()?.trim();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        (is_value && !name.is_empty() && name.bytes().all(is_name)).then_some(name)
+    }
+
     fn error(&self, offset: usize, message: &str) -> ConfigError {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         ConfigError(format!("{}:{line}: {message}", self.path.display()))
+    }
+}
+
+/// Takes the value out of a message of the deserializer, and leaves what was expected.
+fn without_value(message: &str) -> &str {
+    let names_value = ["invalid type: ", "invalid value: ", "unknown variant "]
+        .iter()
+        .any(|start| message.starts_with(start));
+    match message.rfind("expected ") {
+        Some(expected) if names_value => &message[expected..],
+        _ => message,
     }
 }
 

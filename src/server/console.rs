@@ -6,9 +6,14 @@ use super::requests::{Reply, reply};
 use crate::FollowGraph;
 use crate::wire::{Answer, Code};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, FORWARDED, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, VIA,
+};
+use hyper::http::uri::Authority;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The page and what it loads. Nothing comes from elsewhere.
 const FILES: [(&str, &str, &str); 3] = [
@@ -37,15 +42,33 @@ pub(super) fn page(path: &str) -> Reply {
     let mut reply = reply(StatusCode::OK, content_type, *text);
     let policy = HeaderValue::from_static(POLICY);
     reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     reply
 }
 
-/// The ticket that a server for development gives to its console: to nobody who reached it under a
-/// foreign name, because that is how a page elsewhere would try to get it.
-pub(super) fn ticket(ticket: Option<&ConsoleTicket>, headers: &HeaderMap) -> Reply {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+/// Leads to the page.
+pub(super) fn redirect() -> Reply {
+    let mut reply = reply(StatusCode::FOUND, "text/plain; charset=utf-8", "see /console\n");
+    reply.headers_mut().insert(LOCATION, HeaderValue::from_static("/console"));
+    reply
+}
+
+/// The UserSig that a server for development gives to its console: only to a client on the same
+/// machine that reached it without a proxy and under a name of that machine. A page elsewhere would
+/// reach it under a name of its own.
+pub(super) fn ticket(
+    ticket: Option<&ConsoleTicket>,
+    peer: IpAddr,
+    authority: Option<&Authority>,
+    headers: &HeaderMap,
+) -> Reply {
+    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let is_direct =
+        [FORWARDED, VIA, X_FORWARDED_FOR].iter().all(|name| !headers.contains_key(name));
+    let is_of_this_machine = peer.to_canonical().is_loopback()
+        && authority.is_some_and(|authority| is_loopback(authority.host()));
     match ticket {
-        Some(ticket) if is_loopback(host) => {
+        Some(ticket) if is_direct && is_of_this_machine => {
             let body = serde_json::to_vec(ticket).expect("numbers and strings have a JSON form");
             reply(StatusCode::OK, "application/json", body)
         }
@@ -54,11 +77,7 @@ pub(super) fn ticket(ticket: Option<&ConsoleTicket>, headers: &HeaderMap) -> Rep
 }
 
 fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    ["localhost", "127.0.0.1", "[::1]"].contains(&name)
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
 #[derive(Serialize)]
@@ -78,8 +97,8 @@ struct Buckets {
 }
 
 /// How many accounts have how many followers, for the app whose admin asks. Reads every account.
-pub(super) fn follower_counts(apps: &Apps, query: &str) -> Vec<u8> {
-    let app = match apps.service.admit_admin(query) {
+pub(super) fn follower_counts(apps: &Apps, query: &str, peer: IpAddr) -> Vec<u8> {
+    let app = match apps.admit_figures(query, peer) {
         Ok(app) => app,
         Err(Answer { body, .. }) => return body,
     };
@@ -144,17 +163,26 @@ mod tests {
 
     #[test]
     fn the_ticket_is_for_those_on_this_machine() {
-        for (host, is_given) in [
-            ("127.0.0.1:8080", true),
-            ("localhost:8080", true),
-            ("localhost", true),
-            ("[::1]:8080", true),
-            ("evil.example:8080", false),
-            ("127.0.0.1.evil.example", false),
-            ("", false),
+        let known = ConsoleTicket { sdkappid: 1, identifier: "a".into(), usersig: "u".into() };
+        let none = HeaderMap::new();
+        let proxied = HeaderMap::from_iter([(VIA, HeaderValue::from_static("1.1 proxy"))]);
+        for (peer, host, headers, is_given) in [
+            ("127.0.0.1", "127.0.0.1:8080", &none, true),
+            ("127.0.0.1", "localhost:8080", &none, true),
+            ("::ffff:127.0.0.1", "LocalHost", &none, true),
+            ("::1", "[::1]:8080", &none, true),
+            ("127.0.0.1", "evil.example:8080", &none, false),
+            ("127.0.0.1", "127.0.0.1.evil.example", &none, false),
+            ("127.0.0.1", "localhost", &proxied, false),
+            ("10.0.0.7", "localhost", &none, false),
         ] {
-            assert_eq!(is_loopback(host), is_given, "{host}");
+            let authority: Authority = host.parse().unwrap();
+            let peer: IpAddr = peer.parse().unwrap();
+            let reply = ticket(Some(&known), peer, Some(&authority), headers);
+            assert_eq!(reply.status() == StatusCode::OK, is_given, "{peer} {host}");
         }
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(ticket(Some(&known), peer, None, &none).status(), StatusCode::NOT_FOUND);
     }
 
     #[test]

@@ -38,6 +38,12 @@ struct NodeLabels {
     what: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    what: &'static str,
+    outcome: &'static str,
+}
+
 type Latency = Family<AnswerLabels, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted and measured.
@@ -45,6 +51,9 @@ pub(super) struct Metrics {
     registry: Registry,
     latency: Latency,
     pub(super) connections: Gauge,
+    pub(super) connections_refused: Counter,
+    certificate_expires: Gauge,
+    reloads: Family<ReloadLabels, Counter>,
     graphs: GraphMetrics,
 }
 
@@ -87,9 +96,38 @@ impl Metrics {
         );
         let connections = Gauge::default();
         registry.register("connections", "Connections that are open", connections.clone());
+        let connections_refused = Counter::default();
+        let help = "Connections refused because the limit of open files was reached";
+        registry.register("connections_refused", help, connections_refused.clone());
+        let certificate_expires = Gauge::default();
+        let help = "When the certificate in use expires; 0 without HTTPS";
+        let name = "certificate_expiry_timestamp_seconds";
+        registry.register(name, help, certificate_expires.clone());
+        let reloads = Family::default();
+        let help = "How often certificates and keys were read again, by what it is and the outcome";
+        registry.register("reloads", help, reloads.clone());
         let graphs = GraphMetrics::default();
         graphs.register(&mut registry);
-        Metrics { registry, latency, connections, graphs }
+        Metrics {
+            registry,
+            latency,
+            connections,
+            connections_refused,
+            certificate_expires,
+            reloads,
+            graphs,
+        }
+    }
+
+    /// Notes when the certificate in use expires, in Unix seconds.
+    pub(super) fn certificate_expires(&self, at: i64) {
+        self.certificate_expires.set(at);
+    }
+
+    /// Notes that a certificate or keys were read again.
+    pub(super) fn reloaded(&self, what: &'static str, is_used: bool) {
+        let outcome = if is_used { "used" } else { "refused" };
+        self.reloads.get_or_create(&ReloadLabels { what, outcome }).inc();
     }
 
     /// Notes an answer and how long it took.

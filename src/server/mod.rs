@@ -7,7 +7,8 @@
 //! Invariants:
 //! * no client keeps another waiting: what reads is answered where it arrives, what may wait for
 //!   the disk goes to threads of its own, and everything has a limit in bytes and in time;
-//! * every request to a command gets an answer with status 200 and a body that says `OK` or `FAIL`;
+//! * every well-formed request to a command gets an answer with status 200 and a body that says
+//!   `OK` or `FAIL`; every malformed one gets its status, 400 most often;
 //! * no key and no ticket is ever logged.
 
 mod apps;
@@ -15,13 +16,18 @@ mod clocks;
 mod config;
 mod connections;
 mod console;
+mod head;
 #[cfg(feature = "cluster")]
 mod member;
 #[cfg(not(feature = "cluster"))]
 #[path = "no_member.rs"]
 mod member;
 mod metrics;
+mod reload;
 mod requests;
+mod screen;
+mod stream;
+mod system;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -34,11 +40,14 @@ pub use config::{
 
 use crate::FollowGraph;
 use apps::Apps;
-use connections::Listeners;
+use connections::{Listeners, Room};
+use reload::{Files, Watch};
 use requests::Site;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Certificate;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a running server answers.
@@ -55,10 +64,13 @@ pub struct Addresses {
 /// Serves until the process gets SIGTERM or SIGINT, then finishes what is under way, for at most
 /// `shutdown_seconds`, and closes the graphs. `ready` is called once requests are answered.
 ///
+/// Certificates and keys are read again when their files change and on SIGHUP. Where standard input
+/// is a terminal, SIGHUP says that the terminal was closed, and stops the server as SIGTERM does.
+///
 /// # Errors
 ///
-/// A key, certificate or graph that cannot be read, an address that is in use: before anything is
-/// served. What closing the graphs found, after that.
+/// Before anything is served: a limit out of range, a key, certificate or graph that cannot be
+/// read, an address that is in use. Later: a listener that failed, what closing the graphs found.
 pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
@@ -70,22 +82,33 @@ pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Config
 }
 
 async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
-    let listeners = Listeners::bind(config).await?;
-    let site = Arc::new(Site::new(config, Apps::open(config).await?));
-    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt)] = signals else {
+    // First, so that no signal ends the process while the graphs open.
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(hangup)] = signals.map(signal) else {
         return Err(ConfigError::new("cannot listen for signals"));
     };
+    let (mut end_of_terminal, hangup) =
+        if io::stdin().is_terminal() { (Some(hangup), None) } else { (None, Some(hangup)) };
+    config.check_limits()?;
+    let room = Room::of(system::raise_descriptor_limit(), config);
+    let files = Files::of(config);
+    let certificate = config.https.as_ref().map(Certificate::load).transpose()?;
+    let listeners =
+        Listeners::bind(config, certificate.as_ref().map(Certificate::acceptor)).await?;
+    let site = Arc::new(Site::new(config, Apps::open(config).await?));
+    let watch = Watch::new(files, certificate, &site);
     let clocks = tokio::spawn(clocks::watch(Arc::downgrade(&site)));
     ready(&listeners.addresses()?);
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = reload::received(&mut end_of_terminal) => {}
+            () = watch.run(hangup) => {}
         }
         tracing::info!("stopping");
     };
-    connections::serve(listeners, &site, &config.limits, stop).await;
+    let served = connections::serve(listeners, &site, &config.limits, room, stop).await;
     clocks.abort();
     site.close();
     let members: Vec<_> = site.apps.members.iter().map(|(_, member)| member.clone()).collect();
@@ -97,7 +120,7 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
     let closed = tokio::task::spawn_blocking(|| close(graphs)).await;
     closed.unwrap_or_else(|error| Err(ConfigError::new(error.to_string())))?;
     tracing::info!("stopped");
-    Ok(())
+    served
 }
 
 /// How often a graph is looked at until nobody else has it, and how long the pause between is.

@@ -4,6 +4,7 @@ use super::apps::{Apps, clock_faults};
 use super::config::{Config, ConsoleTicket};
 use super::connections::Port;
 use super::console;
+use super::head;
 use super::metrics::Metrics;
 use super::unpack::unpacked;
 use crate::wire::{Admitted, Answer, Code};
@@ -12,11 +13,15 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
+use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +30,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) type Reply = Response<Full<Bytes>>;
@@ -73,6 +78,21 @@ impl Site {
         OpenConnection(self.clone())
     }
 
+    /// Counts a connection that was refused.
+    pub(super) fn connection_refused(&self) {
+        self.metrics.connections_refused.inc();
+    }
+
+    /// Notes when the certificate in use expires, in Unix seconds.
+    pub(super) fn certificate_expires(&self, at: i64) {
+        self.metrics.certificate_expires(at);
+    }
+
+    /// Notes that a certificate or keys were read again, and whether they are in use.
+    pub(super) fn reloaded(&self, what: &'static str, is_used: bool) {
+        self.metrics.reloaded(what, is_used);
+    }
+
     /// From now on it says that it is not ready.
     pub(super) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -96,33 +116,69 @@ impl Site {
     ) -> Reply {
         let started = Instant::now();
         let request_id = self.request_ids.next();
-        let mut reply = match request.uri().path() {
-            "/healthz" | "/readyz" | "/metrics" if self.observes(port) => {
-                self.observe(request.uri().path().to_owned()).await
+        let is_http_1 = request.version() < Version::HTTP_2;
+        let (mut reply, connection_goes_on) = match head::check(&request) {
+            Ok(authority) => {
+                let from = From { request_id: &request_id, peer, port, started };
+                self.route(request, authority.as_ref(), &from).await
             }
-            _ if port == Port::Observe => reply(StatusCode::NOT_FOUND, TEXT, "not here\n"),
-            path if self.console && (path == "/console" || path.starts_with("/console/")) => {
-                self.console(&request).await
-            }
-            _ => {
-                let path = request.uri().path().to_owned();
-                let is_http_1 = request.version() < Version::HTTP_2;
-                let given = self.command(request, peer, started).await;
-                let took = started.elapsed();
-                self.metrics.answered(&given.answer, took);
-                note(&request_id, &path, peer, &given.answer, took);
-                let mut reply = reply(StatusCode::OK, JSON, given.answer.body);
-                allow_other_origins(reply.headers_mut());
-                if is_http_1 && !given.body_is_read {
-                    let close = HeaderValue::from_static("close");
-                    reply.headers_mut().insert(CONNECTION, close);
-                }
-                reply
+            Err(fault) => {
+                tracing::debug!(request_id, %peer, fault = fault.text, "refused");
+                (fault.reply(), false)
             }
         };
+        let headers = reply.headers_mut();
+        if is_http_1 && !connection_goes_on {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         let request_id = HeaderValue::try_from(request_id).expect("hexadecimal digits");
-        reply.headers_mut().insert(REQUEST_ID, request_id);
+        headers.insert(REQUEST_ID, request_id);
         reply
+    }
+
+    /// Answers a request with a valid head. Also returns whether the connection can go on.
+    async fn route(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        authority: Option<&Authority>,
+        from: &From<'_>,
+    ) -> (Reply, bool) {
+        let path = request.uri().path().to_owned();
+        let reply = match path.as_str() {
+            "/healthz" | "/readyz" | "/metrics" if self.observes(from.port) => {
+                self.observe(path).await
+            }
+            // A probe of the wrong port must not find everything in order.
+            "/healthz" | "/readyz" | "/metrics" => not_here(),
+            _ if from.port == Port::Observe => not_here(),
+            "/" if self.console && [Method::GET, Method::HEAD].contains(request.method()) => {
+                console::redirect()
+            }
+            path if self.console && (path == "/console" || path.starts_with("/console/")) => {
+                self.console(&request, authority, from.peer).await
+            }
+            _ => return self.answer_command(request, &path, from).await,
+        };
+        (reply, true)
+    }
+
+    async fn answer_command(
+        &self,
+        request: Request<Incoming>,
+        path: &str,
+        from: &From<'_>,
+    ) -> (Reply, bool) {
+        let given = self.command(request, from.peer, from.started).await;
+        let took = from.started.elapsed();
+        self.metrics.answered(&given.answer, took);
+        note(from.request_id, path, from.peer, &given.answer, took);
+        let is_malformed = matches!(given.body, BodyEnd::Malformed);
+        let status = if is_malformed { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+        let mut reply = reply(status, JSON, given.answer.body);
+        allow_other_origins(reply.headers_mut());
+        (reply, matches!(given.body, BodyEnd::Read))
     }
 
     fn observes(&self, port: Port) -> bool {
@@ -161,14 +217,23 @@ impl Site {
         reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())
     }
 
-    async fn console(&self, request: &Request<Incoming>) -> Reply {
+    async fn console(
+        &self,
+        request: &Request<Incoming>,
+        authority: Option<&Authority>,
+        peer: SocketAddr,
+    ) -> Reply {
+        let peer = peer.ip();
         match request.uri().path() {
-            "/console/dev.json" => console::ticket(self.console_ticket.as_ref(), request.headers()),
+            "/console/dev.json" => {
+                let ticket = self.console_ticket.as_ref();
+                console::ticket(ticket, peer, authority, request.headers())
+            }
             "/console/follower_counts" => {
                 let query = request.uri().query().unwrap_or("").to_owned();
                 let apps = self.apps.clone();
-                let counted =
-                    tokio::task::spawn_blocking(move || console::follower_counts(&apps, &query));
+                let count = move || console::follower_counts(&apps, &query, peer);
+                let counted = tokio::task::spawn_blocking(count);
                 counted.await.map_or_else(|_| failed(), |body| reply(StatusCode::OK, JSON, body))
             }
             path => console::page(path),
@@ -186,26 +251,30 @@ impl Site {
                 // Some clients send head and body apart. What has come of the body when the
                 // answer goes out would stand before the next request.
                 let passed = timeout_at(deadline, self.pass_over(body)).await;
-                return Given { answer, body_is_read: passed.unwrap_or(false) };
+                return Given { answer, body: passed.unwrap_or(BodyEnd::Unread) };
             }
         };
         let body = match timeout_at(deadline, self.read(body)).await {
             Ok(Ok(body)) => body,
-            Ok(Err(info)) => return Given::up(Answer::refused(path, Code::BadHttp, &info)),
+            Ok(Err((end, info))) => {
+                let answer = Answer::refused(path, Code::BadHttp, &info);
+                return Given { answer, body: end };
+            }
             Err(_) => {
                 let info = "the body did not arrive in time";
-                return Given::up(Answer::refused(path, Code::RequestTimeout, info));
+                let answer = Answer::refused(path, Code::RequestTimeout, info);
+                return Given { answer, body: BodyEnd::Unread };
             }
         };
         let body = match unpacked(&head.headers, body, self.body_bytes_max) {
             Ok(body) => body,
             Err(info) => {
                 let answer = Answer::refused(path, Code::BadHttp, &info);
-                return Given { answer, body_is_read: true };
+                return Given { answer, body: BodyEnd::Read };
             }
         };
         let answer = self.carry_out(admitted, body, path, deadline).await;
-        Given { answer, body_is_read: true }
+        Given { answer, body: BodyEnd::Read }
     }
 
     fn admit(&self, head: &Parts, peer: SocketAddr) -> Result<Admitted, Answer> {
@@ -241,41 +310,64 @@ impl Site {
         }
     }
 
-    /// Lets a body go by without keeping it. False where it is too long or breaks off.
-    async fn pass_over(&self, body: Incoming) -> bool {
+    /// Lets a body go by without keeping it.
+    async fn pass_over(&self, body: Incoming) -> BodyEnd {
         let mut body = Limited::new(body, self.body_bytes_max);
         while let Some(frame) = body.frame().await {
-            if frame.is_err() {
-                return false;
+            if let Err(error) = frame {
+                return BodyEnd::of(&*error);
             }
         }
-        true
+        BodyEnd::Read
     }
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, String> {
-        let too_long = || format!("the body has more than {} bytes", self.body_bytes_max);
+    async fn read(&self, body: Incoming) -> Result<Bytes, (BodyEnd, String)> {
+        let too_long =
+            || (BodyEnd::Unread, format!("the body has more than {} bytes", self.body_bytes_max));
         if body.size_hint().lower() > self.body_bytes_max as u64 {
             return Err(too_long());
         }
         match Limited::new(body, self.body_bytes_max).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
-            Err(error) => Err(format!("the body cannot be read: {error}")),
+            Err(error) => Err((BodyEnd::of(&*error), format!("the body cannot be read: {error}"))),
         }
     }
 }
 
-/// An answer, and whether the connection can go on behind it.
-struct Given {
-    answer: Answer,
-    body_is_read: bool,
+/// Where a request came from, and when.
+struct From<'a> {
+    request_id: &'a str,
+    peer: SocketAddr,
+    port: Port,
+    started: Instant,
 }
 
-impl Given {
-    /// The rest of the body is not waited for.
-    fn up(answer: Answer) -> Given {
-        Given { answer, body_is_read: false }
+/// How far the body of a request was read.
+enum BodyEnd {
+    /// To its end: the connection can go on.
+    Read,
+    /// Not to its end.
+    Unread,
+    /// To where its framing is invalid.
+    Malformed,
+}
+
+impl BodyEnd {
+    fn of(error: &(dyn Error + 'static)) -> BodyEnd {
+        let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+        let malformed = [io::ErrorKind::InvalidInput, io::ErrorKind::InvalidData];
+        let is_malformed = causes.any(|cause| {
+            cause.downcast_ref().is_some_and(|cause: &io::Error| malformed.contains(&cause.kind()))
+        });
+        if is_malformed { BodyEnd::Malformed } else { BodyEnd::Unread }
     }
+}
+
+/// An answer, and what became of the body.
+struct Given {
+    answer: Answer,
+    body: BodyEnd,
 }
 
 struct OpenConnection(Arc<Site>);
@@ -302,6 +394,10 @@ fn note(request_id: &str, path: &str, peer: SocketAddr, answer: &Answer, took: D
     } else {
         tracing::debug!(request_id, path, %peer, code, microseconds, "answered");
     }
+}
+
+fn not_here() -> Reply {
+    reply(StatusCode::NOT_FOUND, TEXT, "not here\n")
 }
 
 /// A panic was reported where it happened.

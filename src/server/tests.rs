@@ -40,13 +40,13 @@ fn while_the_disk_hangs_writes_are_answered_in_time_and_reads_at_once() {
     let graph = open(&storage);
     pair(&graph);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listeners = runtime.block_on(Listeners::bind(&config)).unwrap();
+    let listeners = runtime.block_on(Listeners::bind(&config, None)).unwrap();
     let address = listeners.addresses().unwrap().http.unwrap();
     let apps = Apps::new(&config, vec![vec![Key::new(KEY)]], vec![graph]).unwrap();
     let site = Arc::new(Site::new(&config, apps));
-    let limits = config.limits.clone();
+    let (limits, room) = (config.limits.clone(), Room::of(1024, &config));
     runtime.spawn(async move {
-        connections::serve(listeners, &site, &limits, std::future::pending()).await;
+        connections::serve(listeners, &site, &limits, room, std::future::pending()).await
     });
 
     let info = r#"{"From_Account":"alice","To_Account":["bob"]}"#;
@@ -70,4 +70,26 @@ fn while_the_disk_hangs_writes_are_answered_in_time_and_reads_at_once() {
     let page = r#"{"From_Account":"carol","FollowType":1}"#;
     assert_eq!(ask(address, "/v4/follow/follow_get", page).0, 0, "carol was imported");
     runtime.shutdown_background();
+}
+
+#[test]
+fn a_listener_that_panics_ends_the_server_with_an_error() {
+    let mut config = config();
+    // More than a semaphore takes; a configuration with it is refused before.
+    config.limits.connections = usize::MAX;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listeners = runtime.block_on(Listeners::bind(&config, None)).unwrap();
+    let graph = crate::Options::new().in_memory().unwrap();
+    let apps = Apps::new(&config, vec![vec![Key::new(KEY)]], vec![graph]).unwrap();
+    let site = Arc::new(Site::new(&config, apps));
+    let room = Room::of(1024, &config);
+    let never = std::future::pending();
+    let served = runtime.block_on(async {
+        let serving = connections::serve(listeners, &site, &config.limits, room, never);
+        tokio::time::timeout(Duration::from_secs(20), serving).await
+    });
+    let served = served.expect("it is not taken for one that listens");
+    assert!(served.unwrap_err().to_string().contains("a listener failed"));
+    let error = run(&config, |_| panic!("it does not listen")).unwrap_err();
+    assert!(error.to_string().contains("connections"), "{error}");
 }

@@ -33,6 +33,7 @@ def main():
     configuration = CONFIGURATION + "".join(APP.format(app=app) for app in apps)
     (directory / "server.toml").write_text(configuration, encoding="utf-8")
     (directory / "key").write_text(tickets.KEY, encoding="utf-8")
+    (directory / "key").chmod(0o600)
     tables = {
         "key": tickets.KEY,
         "apps": tickets.APPS,

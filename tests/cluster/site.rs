@@ -1,6 +1,6 @@
 //! A cluster of processes: log servers, and servers that are nodes.
 
-use super::served::{Client, KEY, Running, program};
+use super::served::{Client, KEY, Running, program, write_secret};
 use super::servers::LogServers;
 use serde_json::{Value, json};
 use std::process::Output;
@@ -45,7 +45,7 @@ impl Site {
     pub(super) fn start(&self, node: &str) -> Running {
         let place = self.directory.path().join(node);
         std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join("key"), KEY).unwrap();
+        write_secret(&place.join("key"), KEY);
         let app = std::fs::read_to_string(self.directory.path().join("app")).unwrap();
         let text = format!(
             "http = \"127.0.0.1:0\"\n[[app]]\nsdkappid = 1400000000\ngraph = \"node\"\n\

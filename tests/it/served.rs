@@ -5,6 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -16,6 +17,12 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 pub(crate) const APP: u64 = 1_400_000_000;
 pub(crate) const KEY: &str = "5bd2850fff3ecb11d7c805251c51ee463a25727bddc2385f3fa8bfee1bb93b5e";
 
+/// Writes a file that no other user can read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A directory with a configuration and what it needs.
 pub(crate) struct Place {
     dir: TempDir,
@@ -24,7 +31,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("key"), KEY).unwrap();
+        write_secret(&dir.path().join("key"), KEY);
         Place { dir }
     }
 
@@ -36,7 +43,7 @@ impl Place {
     pub(crate) fn with_certificate(self) -> Place {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         std::fs::write(self.path().join("certificate.pem"), made.cert.pem()).unwrap();
-        std::fs::write(self.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        write_secret(&self.path().join("key.pem"), &made.signing_key.serialize_pem());
         self
     }
 

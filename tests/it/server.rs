@@ -1,6 +1,6 @@
 //! `followgraph serve`, as a process of its own: over HTTP and HTTPS, and what it says of itself.
 
-use crate::served::{APP, Client, KEY, Place, Running, path_of, program, query_of};
+use crate::served::{APP, Client, KEY, Place, Running, path_of, program, query_of, write_secret};
 use crate::support::{HandClock, Mount};
 use followgraph::Options;
 use rustix::process::Signal;
@@ -176,7 +176,7 @@ fn each_code_of_the_transport_can_be_had() {
     for (request, code, words) in [
         (format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n"), 60002, "the method is POST"),
         (format!("PUT {url} HTTP/1.1\r\nHost: x\r\n\r\n"), 60002, "the method is POST"),
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 60002, "the method is POST"),
+        ("GET /v4 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 60002, "the method is POST"),
         ("POST /v4/follow/nothing HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 60009, "no such"),
         (format!("POST {url} HTTP/1.1\r\nHost: x\r\n\r\n"), 60003, "not a JSON object"),
         (
@@ -240,7 +240,7 @@ fn an_address_that_is_not_on_the_list_is_refused() {
 #[test]
 fn an_app_has_its_own_graph_limits_and_admins() {
     let place = Place::new();
-    std::fs::write(place.path().join("key2"), "the second key").unwrap();
+    write_secret(&place.path().join("key2"), "the second key");
     let server = place.start(
         "",
         "max_following = 1\nmax_followers = 2\nmax_mutual = 1\nadmins = [\"root\"]\n\
@@ -312,7 +312,7 @@ fn a_configuration_that_cannot_be_is_refused_with_its_line() {
     check(place.configure(https, ""), &["certificate", "key"]);
     std::fs::remove_file(place.path().join("key")).unwrap();
     check(place.configure("", ""), &["cannot read the key file"]);
-    std::fs::write(place.path().join("key"), KEY).unwrap();
+    write_secret(&place.path().join("key"), KEY);
     std::fs::create_dir(place.path().join("graph")).unwrap();
     std::fs::write(place.path().join("graph/letter"), "not a graph").unwrap();
     check(place.configure("", ""), &["cannot open the graph in"]);
@@ -356,7 +356,9 @@ fn it_says_how_it_is() {
     let server = place.start("observe = \"127.0.0.1:0\"", "");
     follow_the_sample(&server.client());
     server.client().code("follow_get", "{");
-    assert!(server.get("/metrics").1.contains("60002"), "clients do not see the metrics");
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(server.get(path).0, 404, "{path} is not for clients");
+    }
     let observe = |path: &str| {
         let mut answer =
             ureq::get(format!("http://{}{path}", server.observe.unwrap())).call().unwrap();

@@ -1,6 +1,6 @@
 //! Webhooks of a real server process, and a receiver that takes them, fails or hangs.
 
-use crate::served::{Client, Place, Running};
+use crate::served::{Client, Place, Running, write_secret};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -164,7 +164,7 @@ fn outcome(name: &str) -> String {
 fn follows_and_unfollows_that_succeeded_are_told_of() {
     let receiver = Receiver::new(Manner::Take);
     let place = Place::new();
-    std::fs::write(place.path().join("token"), TOKEN).unwrap();
+    write_secret(&place.path().join("token"), TOKEN);
     let server = place.start("", &receiver.settings("token = { file = \"token\" }"));
     let client = server.client();
     client.import(&["a", "b", "c"]);
