@@ -349,7 +349,8 @@ impl Secret {
         if text.trim().is_empty() {
             return Err(ConfigError(format!("a secret is empty: {self:?}")));
         }
-        Ok(text.trim().to_owned())
+        // Some editors write a byte order mark in front of a text.
+        Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
     }
 }
 
@@ -422,5 +423,8 @@ mod tests {
         fs::write(file.path(), "the secret\n").unwrap();
         let key = Secret::File(file.path().to_owned()).fetch().unwrap();
         assert!(!format!("{key:?}").contains("secret"));
+        fs::write(file.path(), "\u{feff}the secret\r\n").unwrap();
+        let marked = Secret::File(file.path().to_owned()).fetch_text().unwrap();
+        assert_eq!(marked, "the secret", "a byte order mark is no part of it");
     }
 }
