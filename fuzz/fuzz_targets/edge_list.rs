@@ -1,6 +1,6 @@
-//! Any bytes as an edge list, plain or packed, in every format: every line is an edge, blank, a note
-//! or bad, by its number. A list separated by white space says what its lines say one by one, and
-//! one separated by commas can be written again.
+//! Any bytes as an edge list, plain or packed, in every format: every line is an edge, blank, a
+//! note or bad, by its number. A list separated by white space says what its lines say one by one,
+//! and one separated by commas can be written again.
 #![no_main]
 #![allow(dead_code, reason = "the parser is part of the command line tool, which uses all of it")]
 #![allow(unused_imports, reason = "likewise")]

@@ -29,8 +29,8 @@ const DOCUMENT_BYTES_MAX: u64 = 4096;
 pub struct Key(Box<str>);
 
 impl Key {
-    /// The key with this text. White space at its ends is not part of it, and neither is a byte order
-    /// mark in front of it.
+    /// The key with this text. White space at its ends is not part of it, and neither is a byte
+    /// order mark in front of it.
     pub fn new(text: &str) -> Key {
         Key(text.trim_start_matches('\u{feff}').trim().into())
     }

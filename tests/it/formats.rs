@@ -425,6 +425,26 @@ fn counts_of_names_of_any_kind_are_read_back() {
     run(&place.db(), &["export", "--counts", "--format", "csv"]).exits(2);
 }
 
+#[test]
+fn bad_lines_of_a_table_of_counts_are_shown_whatever_their_length() {
+    let place = Place::with_friends();
+    let table = |line: &str| format!("alice\t1\t1\t1\n{line}\nbob\t2\t1\t1\ncarol\t0\t1\t0\n");
+    let args = ["verify", "--against-counts", "-"];
+    let long = "x".repeat(100_000);
+    for line in ["dave\t1\t\u{1b}[2J", "dave,1,1,1", &long] {
+        let shown = line.replace('\t', "\\t").replace('\u{1b}', "\\x1b");
+        let shown = format!("`{}", shown.chars().take(120).collect::<String>());
+        let failed = run_with_input(&place.db(), &args, table(line).as_bytes()).exits(1);
+        failed.says("line 2").says(&shown).says("--skip-bad");
+        let skipping = [&args[..], &["--skip-bad"]].concat();
+        let skipped = run_with_input(&place.db(), &skipping, table(line).as_bytes()).exits(0);
+        skipped.says(&shown).prints("3 accounts").prints("bad lines");
+    }
+    let name = "n".repeat(255);
+    run(&place.db(), &["add-account", &name]).exits(0);
+    run_with_input(&place.db(), &args, table(&format!("{name}\t0\t0\t0")).as_bytes()).exits(0);
+}
+
 /// Names as people and programs make them, and anything else that may be a name.
 fn any_name() -> impl Strategy<Value = String> {
     let special = prop::sample::select(vec![

@@ -6,7 +6,7 @@
 
 use super::header::{self, Columns, FirstLine};
 use super::lines::{Line, NOT_UTF_8, ReadLine, Reason, check_name};
-use super::space::without_mark;
+use super::source::BYTE_ORDER_MARK;
 use super::time;
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
 use std::borrow::Cow;
@@ -38,10 +38,20 @@ pub(super) struct Csv {
     reader: Reader,
     /// Whether a quoted field goes on after the end of the line.
     is_open: bool,
-    is_at_field_start: bool,
+    /// Where the reader is in the record that it reads.
+    place: Place,
     /// The line and its end, for the reader.
     input: Vec<u8>,
     output: Vec<u8>,
+}
+
+/// A place in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    RecordStart,
+    FieldStart,
+    InField,
+    InComment,
 }
 
 /// The fields of a line.
@@ -69,13 +79,15 @@ impl Csv {
     pub(super) fn separated_by(delimiter: u8) -> Csv {
         let mut builder = ReaderBuilder::new();
         // A carriage return within a line belongs to a name, and makes that a bad one.
-        let reader = builder.delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+        let mut reader = builder.delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+        // It would look for a byte order mark in whatever it reads first. This is an empty record.
+        reader.read_field(b"\n", &mut [0]);
         Csv {
             delimiter,
             columns: None,
             reader,
             is_open: false,
-            is_at_field_start: true,
+            place: Place::RecordStart,
             input: Vec::new(),
             output: Vec::new(),
         }
@@ -85,17 +97,29 @@ impl Csv {
     /// its end.
     pub(super) fn skip(&mut self, piece: &[u8], is_line_end: bool) {
         self.skip_bytes(piece);
-        if is_line_end {
-            self.skip_bytes(b"\n");
-            self.is_open = !self.is_at_field_start;
+        match self.place {
+            _ if !is_line_end => {}
+            Place::InComment => self.place = Place::RecordStart,
+            // The reader would take an empty record for none, and go on to the next.
+            Place::RecordStart => {}
+            Place::FieldStart | Place::InField => {
+                self.skip_bytes(b"\n");
+                self.is_open = self.place != Place::RecordStart;
+            }
         }
     }
 
     fn skip_bytes(&mut self, piece: &[u8]) {
         let mut rest = piece;
         self.output.resize(piece.len().max(1), 0);
-        loop {
-            if self.is_at_field_start {
+        if self.place == Place::RecordStart {
+            rest = self.without_padding(rest).strip_prefix(BYTE_ORDER_MARK).unwrap_or(rest);
+            if is_comment(rest) {
+                self.place = Place::InComment;
+            }
+        }
+        while self.place != Place::InComment {
+            if self.place != Place::InField {
                 rest = self.without_padding(rest);
             }
             if rest.is_empty() {
@@ -103,7 +127,11 @@ impl Csv {
             }
             let (result, read_len, _) = self.reader.read_field(rest, &mut self.output);
             rest = &rest[read_len..];
-            self.is_at_field_start = matches!(result, ReadFieldResult::Field { .. });
+            self.place = match result {
+                ReadFieldResult::Field { record_end: true } => Place::RecordStart,
+                ReadFieldResult::Field { record_end: false } => Place::FieldStart,
+                _ => Place::InField,
+            };
         }
     }
 
@@ -146,7 +174,7 @@ impl Csv {
             rest = &rest[read_len..];
             if !matches!(result, ReadFieldResult::Field { .. }) {
                 self.is_open = true;
-                self.is_at_field_start = false;
+                self.place = Place::InField;
                 split = Err(OPEN_QUOTE);
                 break;
             }
@@ -194,10 +222,10 @@ impl Csv {
 
     /// Reads a line that begins with `#`: a comment, unless it can be a follow.
     fn remark<'a>(&mut self, line: &'a str) -> Option<Line<'a>> {
-        let text = line[1..].trim_start_matches('#');
-        if text.is_empty() || text.starts_with([' ', '\t']) {
+        if is_comment(line.as_bytes()) {
             return Some(Line::Blank);
         }
+        let text = line.trim_start_matches('#');
         if self.columns.is_some() {
             return None;
         }
@@ -243,7 +271,9 @@ impl ReadLine for Csv {
             self.skip(line.as_bytes(), true);
             return Line::Bad(CONTINUED);
         }
-        let line = without_mark(line.strip_suffix('\r').unwrap_or(line));
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let text = line.trim_start_matches(|next| self.is_padding(next));
+        let line = text.strip_prefix('\u{feff}').unwrap_or(line);
         if line.trim_ascii().is_empty() {
             return Line::Blank;
         }
@@ -258,12 +288,18 @@ impl ReadLine for Csv {
     fn undecodable(&mut self, line: &[u8]) -> Line<'static> {
         let was_open = self.is_open;
         self.skip(line, true);
-        let is_comment = !was_open && line.starts_with(b"# ");
-        if is_comment {
-            return Line::Blank;
+        match was_open {
+            true => Line::Bad(CONTINUED),
+            false if is_comment(line) => Line::Blank,
+            false => Line::Bad(NOT_UTF_8),
         }
-        Line::Bad(if was_open { CONTINUED } else { NOT_UTF_8 })
     }
+}
+
+/// Whether a line is a comment for certain: `#` and then no name.
+fn is_comment(line: &[u8]) -> bool {
+    let rest = line.iter().find(|byte| **byte != b'#');
+    line.starts_with(b"#") && rest.is_none_or(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
 
 /// Returns a field in quotes.
@@ -332,9 +368,10 @@ mod tests {
     #[test]
     fn comments_stand_apart_from_names() {
         let mut csv = Csv::separated_by(b',');
-        for line in ["# a, b", "#", "##", "## x,y", "#remark", "#a,b,c,d"] {
+        for line in ["# a, b", "#", "##", "## x, \"y", "#remark", "#a,b,c,d"] {
             assert_eq!(csv.line(line), Line::Blank, "{line}");
         }
+        assert_eq!(csv.undecodable(b"# \xff, \"x"), Line::Blank);
         assert_eq!(csv.line("#a,b"), Line::Bad(COMMENT_OR_NAME));
         assert_eq!(csv.line("#source,target"), Line::Note(header::HEADER));
         assert_eq!(csv.line("#a,b"), edge("#a", "b", None));

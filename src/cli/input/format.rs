@@ -31,7 +31,7 @@ pub(crate) enum Format {
 /// What reads the lines of a list.
 pub(super) enum Parser {
     Space(Space),
-    Csv(Csv),
+    Csv(Box<Csv>),
     Konect(Konect),
     Matrix(Matrix),
 }
@@ -80,7 +80,7 @@ impl Parser {
     pub(super) fn parse(&mut self, chunk: Vec<u8>, first_line: u64) -> Lines {
         match self {
             Parser::Space(space) => Lines::parse(chunk, first_line, space),
-            Parser::Csv(csv) => Lines::parse(chunk, first_line, csv),
+            Parser::Csv(csv) => Lines::parse(chunk, first_line, csv.as_mut()),
             Parser::Konect(konect) => Lines::parse(chunk, first_line, konect),
             Parser::Matrix(matrix) => Lines::parse(chunk, first_line, matrix),
         }
@@ -103,8 +103,8 @@ impl Format {
         match self {
             Format::Auto => recognize(sample),
             Format::Space => given(Parser::Space(Space::lenient())),
-            Format::Csv => given(Parser::Csv(separated(sample)?)),
-            Format::Tsv => given(Parser::Csv(Csv::separated_by(b'\t'))),
+            Format::Csv => given(separated(sample)?.parser()),
+            Format::Tsv => given(Candidate::Tab.parser()),
             Format::Konect => given(Parser::Konect(Konect::given())),
             Format::Mtx => given(Parser::Matrix(Matrix::new())),
         }
@@ -115,9 +115,9 @@ impl Candidate {
     fn parser(self) -> Parser {
         match self {
             Candidate::Space => Parser::Space(Space::strict()),
-            Candidate::Comma => Parser::Csv(Csv::separated_by(b',')),
-            Candidate::Semicolon => Parser::Csv(Csv::separated_by(b';')),
-            Candidate::Tab => Parser::Csv(Csv::separated_by(b'\t')),
+            Candidate::Comma => Parser::Csv(Box::new(Csv::separated_by(b','))),
+            Candidate::Semicolon => Parser::Csv(Box::new(Csv::separated_by(b';'))),
+            Candidate::Tab => Parser::Csv(Box::new(Csv::separated_by(b'\t'))),
             Candidate::Konect => Parser::Konect(Konect::guessed()),
             Candidate::Matrix => Parser::Matrix(Matrix::new()),
         }
@@ -231,13 +231,12 @@ fn recognize(sample: Sample<'_>) -> Result<Option<Chosen>, String> {
     Ok(Some(chosen.candidate.chosen()))
 }
 
-/// Returns what reads a list that is known to have commas or semicolons.
-fn separated(sample: Sample<'_>) -> Result<Csv, String> {
+/// Returns which of commas and semicolons separate a list that is known to have either.
+fn separated(sample: Sample<'_>) -> Result<Candidate, String> {
     let candidates = [Candidate::Comma, Candidate::Semicolon];
     let trials = candidates.map(|candidate| Trial::of(candidate, sample));
-    let chosen = choose(&trials, sample)?.map(|trial| trial.candidate);
-    let is_semicolon = chosen == Some(Candidate::Semicolon);
-    Ok(Csv::separated_by(if is_semicolon { b';' } else { b',' }))
+    let chosen = choose(&trials, sample)?;
+    Ok(chosen.map_or(Candidate::Comma, |trial| trial.candidate))
 }
 
 /// Returns the trial that makes sense of the lines; `None` if none does. It is an error if several
@@ -246,12 +245,10 @@ fn choose<'a>(trials: &'a [Trial], sample: Sample<'_>) -> Result<Option<&'a Tria
     let mut fitting: Vec<_> = trials.iter().filter(|trial| trial.fits()).collect();
     if fitting.iter().any(|trial| trial.lines.bad.is_empty()) {
         fitting.retain(|trial| trial.lines.bad.is_empty());
-    }
-    // A time at the end of every line is no accident of names.
-    if fitting.iter().all(|trial| trial.times() != Times::Some) {
-        let has_times = |trial: &Trial| trial.times() == Times::All;
-        if fitting.iter().any(|trial| has_times(trial)) {
-            fitting.retain(|trial| has_times(trial));
+        // A time at the end of every line is no accident of names.
+        let is_mixed = fitting.iter().any(|trial| trial.times() == Times::Some);
+        if !is_mixed && fitting.iter().any(|trial| trial.times() == Times::All) {
+            fitting.retain(|trial| trial.times() == Times::All);
         }
     }
     let [first, others @ ..] = &fitting[..] else {

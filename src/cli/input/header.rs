@@ -126,11 +126,14 @@ pub(super) fn read(fields: &[impl AsRef<str>]) -> FirstLine {
         let mut places = (0..roles.len()).filter(|place| roles[*place] == Some(wanted));
         (places.next(), places.next())
     };
-    let (from, to) = match (places(Role::From), places(Role::To), places(Role::Account)) {
+    let ends = match (places(Role::From), places(Role::To), places(Role::Account)) {
         ((Some(from), None), (Some(to), None), (None, _))
         | ((Some(from), None), (None, _), (Some(to), None))
-        | ((None, _), (Some(to), None), (Some(from), None)) => (from, to),
-        _ => return FirstLine::Edge,
+        | ((None, _), (Some(to), None), (Some(from), None)) => Some((from, to)),
+        _ => None,
+    };
+    let Some((from, to)) = ends else {
+        return FirstLine::Edge;
     };
     let (at, second_time) = places(Role::Time);
     if second_time.is_some() || roles.contains(&None) {

@@ -211,7 +211,8 @@ fn decodable(chunk: &[u8]) -> (String, Vec<(u32, Vec<u8>)>) {
 
 /// Returns a line as it can be shown: shortened, and with escapes for what would reach the terminal
 /// as something else than text.
-pub(super) fn quoted(line: &[u8]) -> String {
+pub(crate) fn quoted(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (mut text, mut char_count) = (String::new(), 0);
     // A character has at most four bytes.

@@ -17,7 +17,7 @@ mod time;
 
 pub(crate) use csv::field as csv_field;
 pub(crate) use format::Format;
-pub(crate) use lines::{Line, Lines, NumberedEdge};
+pub(crate) use lines::{Line, Lines, NumberedEdge, quoted};
 pub(crate) use source::open_text;
 pub(crate) use space::{check_followed, check_follower};
 
@@ -203,5 +203,138 @@ impl Reader {
             None => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FORMATS: [Format; 5] =
+        [Format::Space, Format::Csv, Format::Tsv, Format::Konect, Format::Mtx];
+
+    /// What a list was read as: edges with the numbers of their lines, and bad lines.
+    type List = (Vec<(u64, String, String, Option<u32>)>, Vec<u64>, u64);
+
+    fn read(chunks: Vec<Chunk>, format: Format) -> Result<List, String> {
+        let (mut reader, mut list) = (Reader::new(format), List::default());
+        for chunk in chunks {
+            let lines = match reader.read(chunk) {
+                Ok(Some(lines)) => lines,
+                Ok(None) => continue,
+                Err(error) => return Err(format!("{error:?}")),
+            };
+            let edges = lines.edges();
+            list.0.extend(edges.map(|it| (it.line, it.from.into(), it.to.into(), it.at)));
+            list.1.extend(lines.bad.iter().map(|bad| bad.line));
+            list.2 += u64::from(lines.line_count);
+        }
+        Ok(list)
+    }
+
+    fn whole(text: &[u8]) -> Vec<Chunk> {
+        vec![Chunk::Lines(text.to_vec())]
+    }
+
+    fn any_list() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec![
+            &b"a"[..],
+            b"b",
+            b"1",
+            b"2",
+            b"\n",
+            b"\n",
+            b"\n",
+            b" ",
+            b" ",
+            b",",
+            b",",
+            b";",
+            b"\t",
+            b"\"",
+            b"\"",
+            b"\"\"",
+            b"#",
+            b"%",
+            b"% ",
+            b"\r\n",
+            b"\r",
+            b"\xef\xbb\xbf",
+            b"\xff",
+            b"\0",
+            b"from",
+            b"to",
+            b"time",
+            b"5",
+            b"-1",
+            b"2024-05-01T10:00:00Z",
+            b"a b 5\n",
+            b"a,b\n",
+            b"a\tb\n",
+            b"%%MatrixMarket matrix coordinate pattern general\n",
+            b"3 3 3\n",
+            b"% sym unweighted\n",
+        ]);
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_bytes_are_edges_or_bad_lines_or_refused(text in any_list()) {
+            for format in FORMATS.into_iter().chain([Format::Auto]) {
+                let Ok((edges, bad, line_count)) = read(whole(&text), format) else { continue };
+                prop_assert_eq!(line_count, text.split(|byte| *byte == b'\n').count() as u64);
+                let mut numbers: Vec<_> = edges.iter().map(|edge| edge.0).collect();
+                numbers.extend(&bad);
+                numbers.sort_unstable();
+                prop_assert!(numbers.is_sorted_by(|left, right| left < right));
+                prop_assert!(numbers.iter().all(|line| (1..=line_count).contains(line)));
+                for name in edges.iter().flat_map(|(_, from, to, _)| [from, to]) {
+                    prop_assert!(!name.is_empty() && !name.chars().any(char::is_control));
+                }
+            }
+        }
+
+        #[test]
+        fn a_list_reads_alike_wherever_its_chunks_end(text in any_list()) {
+            for format in FORMATS {
+                // Commas and semicolons are told apart by the first chunk.
+                let text: Vec<u8> = match format {
+                    Format::Csv => text.iter().copied().filter(|byte| *byte != b';').collect(),
+                    _ => text.clone(),
+                };
+                let lines = text.split(|byte| *byte == b'\n');
+                let chunks = lines.map(|line| Chunk::Lines(line.to_vec())).collect();
+                if let Ok(list) = read(whole(&text), format) {
+                    prop_assert_eq!(read(chunks, format), Ok(list));
+                }
+            }
+        }
+
+        #[test]
+        fn a_line_in_parts_opens_quotes_as_a_whole_does(line in any_list(), at in 0..40_usize) {
+            let line: Vec<u8> = line.into_iter().filter(|byte| *byte != b'\n').collect();
+            let (first, last) = line.split_at(at.min(line.len()));
+            // A part is as long as a chunk, so that what a line begins with is in its first part.
+            prop_assume!(!first.ends_with(b"#"));
+            prop_assume!(!first.ends_with(b"\xef") && !first.ends_with(b"\xef\xbb"));
+            let after = b"a,b\n\",\na,b\n";
+            let before = || Chunk::Lines(b"x,y".to_vec());
+            let parts = vec![
+                before(),
+                Chunk::Part(first.to_vec()),
+                Chunk::LastPart(last.to_vec()),
+                Chunk::Lines(after.to_vec()),
+            ];
+            let whole_line = vec![before(), Chunk::Lines(line), Chunk::Lines(after.to_vec())];
+            let edges_after = |chunks| {
+                let list = read(chunks, Format::Csv).expect("commas are certain");
+                list.0.into_iter().filter(|edge| edge.0 > 2).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(edges_after(parts), edges_after(whole_line));
+        }
     }
 }

@@ -47,10 +47,10 @@ impl Space {
             without_mark(line).split(is_space).filter(|it| !it.is_empty()).collect();
         match header::read(&words) {
             FirstLine::Edge => parsed,
-            FirstLine::Header(Columns { from: 0, to: 1, at: None, count: 2 })
-            | FirstLine::Header(Columns { from: 0, to: 1, at: Some(2), count: 3 }) => {
-                Line::Note(header::HEADER)
-            }
+            FirstLine::Header(
+                Columns { from: 0, to: 1, at: None, count: 2 }
+                | Columns { from: 0, to: 1, at: Some(2), count: 3 },
+            ) => Line::Note(header::HEADER),
             FirstLine::Header(_) => Line::Bad(ORDER),
             FirstLine::UnknownColumn => Line::Bad(header::UNKNOWN_COLUMN),
         }
@@ -117,7 +117,7 @@ fn parse(line: &str, is_strict: bool) -> Line<'_> {
 
 /// Returns a line without the byte order mark in front of it. There is one within a list where
 /// files were put together.
-pub(super) fn without_mark(line: &str) -> &str {
+fn without_mark(line: &str) -> &str {
     let text = line.trim_start_matches(is_space);
     text.strip_prefix('\u{feff}').unwrap_or(line)
 }
