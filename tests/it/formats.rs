@@ -461,7 +461,7 @@ fn any_name() -> impl Strategy<Value = String> {
     })
 }
 
-fn apply(graph: FollowGraph, edges: &[(String, String, u32)]) {
+fn apply(graph: &FollowGraph, edges: &[(String, String, u32)]) {
     let edges = edges.iter().filter(|(from, to, _)| from != to);
     let mutations: Vec<_> =
         edges.map(|(from, to, at)| Mutation::follow(from, to).at(*at)).collect();
@@ -477,7 +477,8 @@ proptest! {
     ) {
         let (first, second) = (Place::new(), Place::new());
         let graph = Options::new().create_missing_accounts(true).open(first.db()).unwrap();
-        apply(graph, &edges);
+        apply(&graph, &edges);
+        drop(graph);
         let exported = run(&first.db(), &["export", "--format", "csv"]).exits(0).out;
         // By another reader of CSV.
         let mut reader = csv::Reader::from_reader(exported.as_bytes());
@@ -496,7 +497,8 @@ proptest! {
     ) {
         let (first, second) = (Place::new(), Place::new());
         let graph = Options::new().create_missing_accounts(true).open(first.db()).unwrap();
-        apply(graph, &edges);
+        apply(&graph, &edges);
+        drop(graph);
         let exported = run(&first.db(), &["export"]);
         if exported.code == 0 {
             let file = second.file("list", exported.out.as_bytes());
