@@ -4,7 +4,7 @@
 use super::edges::EdgeLines;
 use super::failure::{Failure, Verdict};
 use super::import::parse_size;
-use super::input::{Input, NumberedEdge};
+use super::input::{Format, Input, NumberedEdge};
 use super::output::{Align, Table, grouped, write_json};
 use super::progress::Progress;
 use clap::Args;
@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct AgainstOptions {
+    /// How the list is written, as for `import`
+    #[arg(long, value_enum, default_value_t, requires = "against")]
+    pub(crate) format: Format,
     /// Compare the times of follows too, where the list has one
     #[arg(long, requires = "against")]
     times: bool,
@@ -119,7 +122,7 @@ impl<'o> Against<'o> {
         if !self.json {
             writeln!(out, "compared again:")?;
         }
-        let again = self.compare(graph, Input::open(self.file)?, out)?;
+        let again = self.compare(graph, Input::open(self.file, self.options.format)?, out)?;
         Ok(Verdict::fine_if(again.is_equal()))
     }
 

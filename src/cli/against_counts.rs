@@ -2,12 +2,12 @@
 
 use super::against::Printed;
 use super::failure::{Failure, Verdict};
-use super::input::open_text;
+use super::input::{open_text, quoted};
 use super::output::{grouped, say, write_json};
 use followgraph::{AccountId, Counts, ErrorKind, FollowGraph};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -16,6 +16,8 @@ const PAGE_LEN: usize = 4096;
 
 /// Much longer than a line of three counts and the longest name.
 const LINE_BYTES_MAX: u64 = 4096;
+
+const LONG_LINE: &str = "it is longer than 4096 bytes";
 
 /// Bad lines that are shown one by one before they are only counted.
 const SHOWN_BAD_LINES: u64 = 5;
@@ -45,7 +47,8 @@ struct Tally {
 enum Row {
     Nothing,
     Counts(String, Counts),
-    Bad(&'static str),
+    /// Nothing that can be understood, for this reason, and the line as it can be shown.
+    Bad(&'static str, String),
 }
 
 impl Table {
@@ -66,8 +69,8 @@ impl Table {
         while let Some(row) = self.next_row()? {
             let flow = match row {
                 Row::Nothing => ControlFlow::Continue(()),
-                Row::Bad(reason) => {
-                    self.bad_line(reason, &mut tally)?;
+                Row::Bad(reason, line) => {
+                    self.bad_line(reason, &line, &mut tally)?;
                     ControlFlow::Continue(())
                 }
                 Row::Counts(account, listed) => {
@@ -85,9 +88,7 @@ impl Table {
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, Failure> {
-        let mut line = Vec::new();
-        let read = (&mut self.source).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-        read.map_err(|error| {
+        let line = self.next_line().map_err(|error| {
             let (name, line) = (&self.name, self.line_count);
             Failure::input(format!("cannot read {name} on after line {line}: {error}"))
         })?;
@@ -95,24 +96,31 @@ impl Table {
             return Ok(None);
         }
         self.line_count += 1;
-        if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
-            let (name, number) = (&self.name, self.line_count);
-            let message = format!("{name}, line {number}: longer than {LINE_BYTES_MAX} bytes");
-            return Err(Failure::input(message));
-        }
-        Ok(Some(parse(&line)))
+        let row = if line.len() as u64 > LINE_BYTES_MAX { Err(LONG_LINE) } else { parse(&line) };
+        Ok(Some(row.unwrap_or_else(|reason| Row::Bad(reason, quoted(&line)))))
     }
 
-    fn bad_line(&self, reason: &str, tally: &mut Tally) -> Result<(), Failure> {
+    /// Reads a line with its end; of one that is too long, little more than what may be kept.
+    fn next_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        (&mut self.source).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)?;
+        if line.len() as u64 > LINE_BYTES_MAX && !line.ends_with(b"\n") {
+            self.source.skip_until(b'\n')?;
+        }
+        Ok(line)
+    }
+
+    fn bad_line(&self, reason: &str, text: &str, tally: &mut Tally) -> Result<(), Failure> {
         let (name, line) = (&self.name, self.line_count);
         if !self.skip_bad {
             return Err(Failure::input(format!(
-                "{name}, line {line}: {reason}; correct it, or leave such lines out with --skip-bad"
+                "{name}, line {line}: {reason}: `{text}`; correct it, or leave such lines out with \
+                 --skip-bad"
             )));
         }
         tally.bad_lines += 1;
         if tally.bad_lines <= SHOWN_BAD_LINES {
-            say(format_args!("{name}, line {line}: {reason}: left out"));
+            say(format_args!("{name}, line {line}: {reason}: `{text}`: left out"));
         }
         Ok(())
     }
@@ -143,10 +151,8 @@ impl Named {
     }
 }
 
-fn parse(line: &[u8]) -> Row {
-    let Ok(line) = std::str::from_utf8(line) else {
-        return Row::Bad("it is not valid UTF-8");
-    };
+fn parse(line: &[u8]) -> Result<Row, &'static str> {
+    let line = std::str::from_utf8(line).map_err(|_| "it is not valid UTF-8")?;
     let line = line.trim_end_matches(['\n', '\r']);
     // A name may begin with `#`; a comment has no three counts behind it.
     let mut columns = line.rsplitn(4, '\t');
@@ -154,10 +160,10 @@ fn parse(line: &[u8]) -> Row {
     let numbers = (number(), number(), number());
     match (numbers, columns.next()) {
         ((Some(mutual), Some(following), Some(followers)), Some(name)) if !name.is_empty() => {
-            Row::Counts(name.to_owned(), Counts { followers, following, mutual })
+            Ok(Row::Counts(name.to_owned(), Counts { followers, following, mutual }))
         }
-        _ if line.trim().is_empty() || line.starts_with('#') => Row::Nothing,
-        _ => Row::Bad("it is not a name and three counts with tabs between them"),
+        _ if line.trim().is_empty() || line.starts_with('#') => Ok(Row::Nothing),
+        _ => Err("it is not a name and three counts with tabs between them"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! `counts` and `check`: what a graph is asked most often, for many accounts at once.
 
 use super::failure::{Failure, Verdict};
+use super::input::open_text;
 use super::output::{Align, Table, grouped, shown, write_json};
 use clap::Args;
 use followgraph::{Counts, Error, ErrorKind, FollowGraph, Relation};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::io::{self, BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 
 /// Show how many followers, followings and mutual follows accounts have
 ///
@@ -184,7 +186,8 @@ fn with_standard_input(names: &[String]) -> Result<Vec<Cow<'_, str>>, Failure> {
             all.push(Cow::Borrowed(name.as_str()));
             continue;
         }
-        for line in io::stdin().lock().lines() {
+        let (_, text) = open_text(Path::new("-"))?;
+        for line in BufReader::new(text).lines() {
             let line = line
                 .map_err(|error| Failure::input(format!("cannot read standard input: {error}")))?;
             let name = line.strip_suffix('\r').unwrap_or(&line);

@@ -94,7 +94,7 @@ pub(crate) fn load_small_graph(graph: &FollowGraph) -> Result<BulkReport, Failur
     let mut load = graph.bulk_load(LOAD_MEMORY_BYTES)?;
     for line in SMALL_EDGES.split(|byte| *byte == b'\n') {
         if let Line::Edge { from, to, at } = Line::parse(line) {
-            load.add(from, to, at)?;
+            load.add(&from, &to, at)?;
         }
     }
     Ok(load.finish(&mut |_, _| {})?)

@@ -1,13 +1,17 @@
 //! `export`: the graph as text, as an edge list or as a table of counts.
 
 use super::failure::{Failure, Verdict};
+use super::input::{check_followed, check_follower, csv_field};
 use super::output::{grouped, say, shown};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use followgraph::{AccountId, Counts, ErrorKind, FollowGraph, Page};
 use std::io::Write;
 
 /// Accounts and follows that are asked for at once.
 const PAGE_LEN: usize = 4096;
+
+/// What some programs write in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Text collected before it is written.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -15,23 +19,44 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// Print all follows as lines of `FROM TO UNIX_TIME`, or the counts of all accounts
 ///
 /// Follows come in the order in which their followers were added, each follower's newest first; a
-/// time of 0 is one that is not known. `import` reads this format. Accounts without any follow are
+/// time of 0 is one that is not known. `import` reads both formats. Accounts without any follow are
 /// not in an edge list.
+///
+/// A list with white space between the columns cannot hold all names: a name with a space in it is
+/// an error. With --format csv there is no such name.
 ///
 /// On a node of a cluster the follows of the accounts that are kept here are printed, so that all
 /// nodes together print every follow once.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  followgraph --db graph export | zstd > follows.zst\n  \
+                        followgraph --db graph export --format csv > follows.csv\n  \
                         followgraph --db graph export --counts > counts.tsv")]
 pub(crate) struct Export {
+    /// How the follows are written
+    #[arg(long, value_enum, default_value_t, conflicts_with = "counts")]
+    format: ExportFormat,
     /// Print lines of `USER<TAB>FOLLOWERS<TAB>FOLLOWING<TAB>MUTUAL` instead, sorted by user
     #[arg(long)]
     counts: bool,
 }
 
+/// How follows are written
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// `FROM TO UNIX_TIME` with spaces between them
+    #[default]
+    Space,
+    /// `FROM,TO,UNIX_TIME` under a header, names in quotes where they need it
+    Csv,
+}
+
 impl Export {
     pub(crate) fn run(&self, graph: &FollowGraph, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        if self.counts { export_counts(graph, out) } else { export_follows(graph, out) }?;
+        if self.counts {
+            export_counts(graph, out)?;
+        } else {
+            export_follows(graph, self.format, out)?;
+        }
         Ok(Verdict::Fine)
     }
 }
@@ -44,19 +69,30 @@ fn export_counts(graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure
     })?;
     rows.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
     let mut text = TextBuffer::new(out);
+    if rows.first().is_some_and(|(name, _)| name.starts_with(BYTE_ORDER_MARK)) {
+        // Whoever reads the table takes the first mark for no part of the first name.
+        text.push(format_args!("{BYTE_ORDER_MARK}"))?;
+    }
     for (name, Counts { followers, following, mutual }) in rows {
         text.push(format_args!("{name}\t{followers}\t{following}\t{mutual}\n"))?;
     }
     text.flush()
 }
 
-fn export_follows(graph: &FollowGraph, out: &mut dyn Write) -> Result<(), Failure> {
+fn export_follows(
+    graph: &FollowGraph,
+    format: ExportFormat,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let mut text = TextBuffer::new(out);
     let mut lonely_count = 0;
+    if format == ExportFormat::Csv {
+        text.push(format_args!("from,to,time\n"))?;
+    }
     for_each_local_account(graph, &mut |id, name, counts| {
         lonely_count += u64::from(counts.followers == 0 && counts.following == 0);
         if counts.following > 0 {
-            export_following(graph, id, &name, &mut text)?;
+            export_following(graph, id, &name, format, &mut text)?;
         }
         Ok(())
     })?;
@@ -72,18 +108,27 @@ fn export_following(
     graph: &FollowGraph,
     id: AccountId,
     name: &str,
+    format: ExportFormat,
     text: &mut TextBuffer<'_>,
 ) -> Result<(), Failure> {
-    if name.starts_with('#') {
-        return Err(unwritable(name, "begins with `#`, as a comment does"));
+    if format == ExportFormat::Space {
+        check_follower(name).map_err(|reason| unwritable(name, reason))?;
     }
-    check_word(name)?;
     let mut page = Page::first(PAGE_LEN);
     loop {
         let list = graph.following_by_id(id, page)?;
         for entry in &list.entries {
-            check_word(&entry.account)?;
-            text.push(format_args!("{name} {} {}\n", entry.account, entry.followed_at))?;
+            let (followed, at) = (&entry.account, entry.followed_at);
+            match format {
+                ExportFormat::Space => {
+                    check_followed(followed).map_err(|reason| unwritable(followed, reason))?;
+                    text.push(format_args!("{name} {followed} {at}\n"))?;
+                }
+                ExportFormat::Csv => {
+                    let (name, followed) = (csv_field(name), csv_field(followed));
+                    text.push(format_args!("{name},{followed},{at}\n"))?;
+                }
+            }
         }
         match list.next {
             Some(cursor) => page = Page::after(cursor, PAGE_LEN),
@@ -92,18 +137,10 @@ fn export_following(
     }
 }
 
-/// A name with white space would be read back as two. White space beyond ASCII does not divide.
-fn check_word(name: &str) -> Result<(), Failure> {
-    if name.contains(' ') {
-        return Err(unwritable(name, "holds a space"));
-    }
-    Ok(())
-}
-
 fn unwritable(name: &str, reason: &str) -> Failure {
     Failure::input(format!(
-        "the account {:?} cannot be written to an edge list, as its name {reason}; \
-         `export --counts` and `backup` can hold any name",
+        "the account {:?} cannot be written to a list with spaces between the names, as its name \
+         {reason}; --format csv can hold any name",
         shown(name),
     ))
 }

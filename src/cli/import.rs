@@ -2,7 +2,7 @@
 
 use super::edges::{EdgeLines, TakeEdges};
 use super::failure::{Failure, Verdict};
-use super::input::{Input, NumberedEdge};
+use super::input::{Format, Input, NumberedEdge};
 use super::output::{Align, Table, grouped};
 use super::progress::{Progress, rate};
 use clap::Args;
@@ -20,20 +20,30 @@ const NOTHING: &str = "nothing was imported";
 /// What a failed import leaves of any other.
 const WHAT_WAS_BEFORE: &str = "the lines before were imported";
 
-/// Import an edge list: lines of `FROM TO [UNIX_TIME]`, plain, gzip or zstd
+/// Import an edge list: lines of `FROM TO [TIME]`, plain, gzip or zstd
 ///
-/// An edge `FROM TO` says that FROM follows TO. Lines that start with `#` and empty lines are left
-/// out, and so are follows of oneself and follows that are there already. Accounts are made as
-/// they appear. A time more than a day ahead of the clock makes a line a bad one.
+/// An edge `FROM TO` says that FROM follows TO, since a time in Unix seconds or as in RFC 3339.
+/// Comments and empty lines are left out, and so are follows of oneself and follows that are there
+/// already. Accounts are made as they appear. A time more than a day ahead of the clock makes a
+/// line a bad one.
+///
+/// The list may be separated by white space, commas, semicolons or tabs, with or without a header
+/// and quotes, or come from KONECT or the Matrix Market. Its first lines show which. If they do not
+/// show it clearly, that is an error, and --format says it.
 ///
 /// Into an empty graph the list is loaded as a whole or not at all; into any other it is committed
 /// piece by piece, and importing the same list again goes on where an error stopped it.
 #[derive(Args)]
-#[command(after_help = "Example:\n  followgraph --db graph import follows.txt.gz")]
+#[command(after_help = "Examples:\n  followgraph --db graph import follows.txt.gz\n  \
+                        followgraph --db graph import --format csv follows.csv")]
 pub(crate) struct Import {
     /// The edge list, or `-` for standard input
     file: PathBuf,
-    /// Leave out lines that cannot be understood, instead of stopping at the first
+    /// How the list is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Leave out lines that cannot be understood, instead of stopping at the first; it is an error
+    /// if there is no other line
     #[arg(long)]
     skip_bad: bool,
     /// Memory for the follows, for example 512M; what exceeds it goes to a temporary file in the
@@ -55,15 +65,22 @@ struct Tally {
 impl Import {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
         // The list comes first: a mistyped file name should not leave an empty graph behind.
-        let mut input = Input::open(&self.file)?;
+        let mut input = Input::open(&self.file, self.format)?;
+        let mut lines = EdgeLines::new(&self.file, self.skip_bad);
+        if is_nothing(db) {
+            lines.read_to_first_edge(&mut input).map_err(|failure| failure.leaving(NOTHING))?;
+        }
         let options = Options::new().create_missing_accounts(true).durability(Durability::Never);
         let graph = super::open(options, db)?;
         let started = Instant::now();
         // The graph itself knows best whether it is empty enough to be loaded as a whole.
         let tally = match graph.bulk_load(self.memory) {
-            Ok(load) => self.load(load, &mut input).map_err(|failure| failure.leaving(NOTHING)),
+            Ok(load) => {
+                load_all(load, lines, &mut input).map_err(|failure| failure.leaving(NOTHING))
+            }
             Err(error) if error.kind() == ErrorKind::InvalidArgument => {
-                self.commit(&graph, &mut input).map_err(|failure| failure.leaving(WHAT_WAS_BEFORE))
+                commit_all(&graph, lines, &mut input)
+                    .map_err(|failure| failure.leaving(WHAT_WAS_BEFORE))
             }
             Err(error) => Err(error.into()),
         }?;
@@ -71,45 +88,60 @@ impl Import {
         report(&tally, input.name(), started.elapsed(), out)?;
         Ok(Verdict::Fine)
     }
+}
 
-    /// Sorts everything, then writes the image directly.
-    fn load(&self, mut load: BulkLoad<'_>, input: &mut Input) -> Result<Tally, Failure> {
-        let lines = self.feed(input, &mut |edges, lines| add_to_load(&mut load, edges, lines))?;
-        let mut progress = Progress::start("building", Some(lines.lines));
-        let report = load.finish(&mut |done, total| {
-            progress.show(done, Some(total), done, "follows");
-        })?;
-        Ok(Tally {
-            bad_lines: lines.bad_lines,
-            accounts: report.account_count,
-            follows: report.follow_count,
-            self_follows: report.self_follow_count,
-            duplicates: report.duplicate_count,
-        })
-    }
+/// Whether there is nothing at the place of a graph, so that it would have to be made.
+fn is_nothing(db: &Path) -> bool {
+    std::fs::read_dir(db).map_or_else(
+        |error| error.kind() == std::io::ErrorKind::NotFound,
+        |mut entries| entries.next().is_none(),
+    )
+}
 
-    /// Commits without waiting for the disk, and waits once at the end.
-    fn commit(&self, graph: &FollowGraph, input: &mut Input) -> Result<Tally, Failure> {
-        let account_count_before = graph.stats().account_count;
-        let mut tally = Tally::default();
-        let fed = self.feed(input, &mut |edges, lines| {
-            edges.chunks(COMMIT_EDGES).try_for_each(|edges| apply(graph, edges, &mut tally, lines))
-        });
-        // What was committed before a bad line is said to be there, so it has to be.
-        graph.sync()?;
-        tally.bad_lines = fed?.bad_lines;
-        graph.checkpoint()?;
-        tally.accounts = graph.stats().account_count.saturating_sub(account_count_before);
-        Ok(tally)
-    }
+/// Sorts everything, then writes the image directly.
+fn load_all(
+    mut load: BulkLoad<'_>,
+    mut lines: EdgeLines,
+    input: &mut Input,
+) -> Result<Tally, Failure> {
+    feed(&mut lines, input, &mut |edges, lines| add_to_load(&mut load, edges, lines))?;
+    let mut progress = Progress::start("building", Some(lines.lines));
+    let report = load.finish(&mut |done, total| {
+        progress.show(done, Some(total), done, "follows");
+    })?;
+    Ok(Tally {
+        bad_lines: lines.bad_lines,
+        accounts: report.account_count,
+        follows: report.follow_count,
+        self_follows: report.self_follow_count,
+        duplicates: report.duplicate_count,
+    })
+}
 
-    /// Reads the whole input and hands on its edges.
-    fn feed(&self, input: &mut Input, take: &mut TakeEdges<'_>) -> Result<EdgeLines, Failure> {
-        let mut lines = EdgeLines::new(&self.file, self.skip_bad);
-        let mut progress = Progress::start("reading", input.total_bytes());
-        lines.feed(input, &mut progress, take)?;
-        Ok(lines)
-    }
+/// Commits without waiting for the disk, and waits once at the end.
+fn commit_all(
+    graph: &FollowGraph,
+    mut lines: EdgeLines,
+    input: &mut Input,
+) -> Result<Tally, Failure> {
+    let account_count_before = graph.stats().account_count;
+    let mut tally = Tally::default();
+    let fed = feed(&mut lines, input, &mut |edges, lines| {
+        edges.chunks(COMMIT_EDGES).try_for_each(|edges| apply(graph, edges, &mut tally, lines))
+    });
+    // What was committed before a bad line is said to be there, so it has to be.
+    graph.sync()?;
+    fed?;
+    tally.bad_lines = lines.bad_lines;
+    graph.checkpoint()?;
+    tally.accounts = graph.stats().account_count.saturating_sub(account_count_before);
+    Ok(tally)
+}
+
+/// Reads the whole input and hands on its edges.
+fn feed(lines: &mut EdgeLines, input: &mut Input, take: &mut TakeEdges<'_>) -> Result<(), Failure> {
+    let mut progress = Progress::start("reading", input.total_bytes());
+    lines.feed(input, &mut progress, take)
 }
 
 fn add_to_load(

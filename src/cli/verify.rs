@@ -20,7 +20,7 @@ use std::time::Instant;
 /// anything is wrong with the graph itself, the exit code is 3.
 ///
 /// With `--against`, the follows and the accounts are then compared with an edge list of another
-/// system, lines of `FROM TO [UNIX_TIME]` as `import` takes them, and every difference is printed:
+/// system, in any format that `import` takes, and every difference is printed:
 /// `missing` is what the list has and the graph does not, `extra` the reverse. The exit code is 1
 /// if they differ. With `--repair` the graph is brought to the list and compared again.
 #[derive(Args)]
@@ -53,7 +53,7 @@ impl Verify {
         if let Some(file) = &self.against {
             let against = Against::new(file, options, self.json)?;
             // The list comes first: a mistyped file name should not cost a recount.
-            let input = Input::open(file)?;
+            let input = Input::open(file, options.format)?;
             self.recount(graph, out)?;
             return against.run(graph, input, out);
         }

@@ -505,5 +505,8 @@ mod tests {
         fs::write(file.path(), "the secret\n").unwrap();
         let key = Secret::File(file.path().to_owned()).fetch().unwrap();
         assert!(!format!("{key:?}").contains("secret"));
+        fs::write(file.path(), "\u{feff}the secret\r\n").unwrap();
+        let marked = Secret::File(file.path().to_owned()).fetch_text().unwrap();
+        assert_eq!(marked, "the secret", "a byte order mark is no part of it");
     }
 }

@@ -33,9 +33,10 @@ const DOCUMENT_BYTES_MAX: u64 = 4096;
 pub struct Key(Box<str>);
 
 impl Key {
-    /// The key with this text. White space at its ends is not part of it.
+    /// The key with this text. White space at its ends is not part of it, and neither is a byte
+    /// order mark in front of it.
     pub fn new(text: &str) -> Key {
-        Key(text.trim().into())
+        Key(text.trim_start_matches('\u{feff}').trim().into())
     }
 
     fn sign(&self, content: &str) -> Hmac<Sha256> {

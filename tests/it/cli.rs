@@ -299,7 +299,7 @@ fn a_packed_file_without_its_end_imports_nothing() {
         let place = Place::new();
         let file = place.file("cut", &packed[..packed.len() - 20]);
         run(&place.db(), &["import", &file]).exits(1).says("cannot read").says("nothing was");
-        assert_eq!(run(&place.db(), &["export"]).exits(0).out, "");
+        assert!(!place.db().exists(), "a graph was made");
     }
 }
 

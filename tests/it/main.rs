@@ -16,6 +16,7 @@ mod exposure;
 mod faults;
 mod feed;
 mod flips;
+mod formats;
 mod import;
 mod kill;
 mod large;

@@ -4,6 +4,7 @@ use crate::served::{Client, KEY, Place, Running, program, query_of, write_secret
 use crate::transport::{info_request, read_answers, secure};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -44,6 +45,7 @@ fn metric(server: &Running, name: &str) -> f64 {
 }
 
 const RELOADED: &str = "followgraph_reloads_total{what=\"certificate\",outcome=\"used\"}";
+const KEYS_RELOADED: &str = "followgraph_reloads_total{what=\"keys\",outcome=\"used\"}";
 const REFUSED: &str = "followgraph_reloads_total{what=\"certificate\",outcome=\"refused\"}";
 
 #[test]
@@ -125,13 +127,26 @@ fn a_replaced_key_is_used_and_a_bad_one_is_not() {
 }
 
 #[test]
-fn a_server_for_development_stops_in_good_order_with_its_terminal() {
+fn without_a_terminal_a_server_outlives_the_hangup_and_with_one_it_stops_in_good_order() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = program();
-    command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"]);
-    command.arg(dir.path().join("data")).stdout(Stdio::null());
-    let mut server = Running::spawn(command, 1);
-    server.signal(Signal::HUP);
-    assert!(server.wait(RELOAD_TIME_MAX).success(), "{}", server.log());
-    assert!(server.log().contains("stopped"), "{}", server.log());
+    let start = |data: &str, input: Stdio| {
+        let mut command = program();
+        command.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(dir.path().join(data)).stdin(input).stdout(Stdio::null());
+        Running::spawn(command, 1)
+    };
+    let mut daemon = start("daemon", Stdio::null());
+    daemon.signal(Signal::HUP);
+    wait_until("the hangup", &daemon, || metric(&daemon, KEYS_RELOADED) >= 1.0);
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait(RELOAD_TIME_MAX).success(), "{}", daemon.log());
+
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let mut by_hand = start("by hand", std::fs::File::open(name).unwrap().into());
+    by_hand.signal(Signal::HUP);
+    assert!(by_hand.wait(RELOAD_TIME_MAX).success(), "{}", by_hand.log());
+    assert!(by_hand.log().contains("stopped"), "{}", by_hand.log());
 }
