@@ -72,6 +72,9 @@ pub enum ErrorKind {
     /// The log of a cluster is another one, its settings or its server are not what this needs, or
     /// it holds what this version does not know.
     Incompatible,
+    /// A repair would remove more than its limit, or its list is empty or lacks lines that were
+    /// refused. Nothing was changed.
+    RepairRefused,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -239,6 +242,7 @@ impl ErrorKind {
             ErrorKind::Behind => "this node has not come that far",
             ErrorKind::NotHosted => "no copy of the account is at hand",
             ErrorKind::Incompatible => "the cluster is not what this node needs",
+            ErrorKind::RepairRefused => "the repair was refused and nothing was changed",
         }
     }
 }

@@ -133,8 +133,8 @@ pub mod wire;
 mod workers;
 
 pub use engine::{
-    BulkLoad, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, Mutation, Options, Repair, RepairEvent, RestoreTo,
+    BulkLoad, BulkOptions, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
+    Difference, Durability, Fate, FollowGraph, Mutation, Options, RemovalLimit, Repair, RepairEvent, RepairOptions, RestoreTo,
     salvage,
 };
 pub use error::{Error, ErrorKind, Result};

@@ -27,13 +27,13 @@ mod state;
 pub(crate) mod tests;
 
 pub use backup::RestoreTo;
-pub use bulk::{BulkLoad, BulkReport};
+pub use bulk::{BulkLoad, BulkOptions, BulkReport};
 pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
 pub use feed::Changes;
 pub use mutation::Mutation;
 pub use options::{Clock, Durability, Options};
-pub use repair::{Fate, Repair, RepairEvent};
+pub use repair::{Fate, RemovalLimit, Repair, RepairEvent, RepairOptions};
 pub use salvage::salvage;
 
 use crate::error::{Error, ErrorKind, Result};
