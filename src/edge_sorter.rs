@@ -347,8 +347,7 @@ impl RunStore {
     /// Stores edges as they are ordered.
     fn keep<L: Line>(&self, edges: &[Edge<L>]) -> Result<StoredRun> {
         let is_timed = edges.iter().any(|edge| edge.at != 0);
-        let edge_bytes =
-            L::BYTES + if is_timed { TIMED_EDGE_BYTES } else { UNTIMED_EDGE_BYTES };
+        let edge_bytes = L::BYTES + if is_timed { TIMED_EDGE_BYTES } else { UNTIMED_EDGE_BYTES };
         let len_bytes = edges.len() * edge_bytes;
         let take = |left: u64| left.checked_sub(len_bytes as u64);
         let has_room =
@@ -707,7 +706,8 @@ mod tests {
 
     #[test]
     fn edges_that_are_in_order_already_stay_so() {
-        let edges: Vec<_> = (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i, line: () }).collect();
+        let edges: Vec<_> =
+            (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i, line: () }).collect();
         assert_sorts_like_a_vec(&edges, 3_000, u64::MAX);
     }
 

@@ -133,9 +133,9 @@ pub mod wire;
 mod workers;
 
 pub use engine::{
-    BulkLoad, BulkOptions, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, Mutation, Options, RemovalLimit, Repair, RepairEvent, RepairOptions, RestoreTo,
-    salvage,
+    BulkLoad, BulkOptions, BulkReport, Changes, Clock, CompareEvent, Comparing, Comparison,
+    Consumer, Difference, Durability, Fate, FollowGraph, Mutation, Options, RemovalLimit, Repair,
+    RepairEvent, RepairOptions, RestoreTo, salvage,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};

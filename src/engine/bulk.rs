@@ -7,6 +7,7 @@
 //! Until the image is on disk and has its name the graph is empty.
 
 mod build;
+mod discard;
 pub(super) mod names;
 
 use super::{Commit, FollowGraph, Shared};

@@ -89,16 +89,10 @@ fn setting() -> impl Strategy<Value = Setting> {
     let loaded = prop_oneof![2 => Just(Vec::new()), 1 => edges];
     let removal_slice = prop_oneof![3 => 1..4_usize, 1 => Just(256)];
     let limits = [limit(), limit(), limit()];
-    (prop::bool::weighted(0.2), any::<bool>(), limits, removal_slice, loaded, any::<bool>()).prop_map(
-        |(in_memory, creates_missing, limits, removal_slice, loaded, keep_order)| Setting {
-            in_memory,
-            creates_missing,
-            limits,
-            removal_slice,
-            loaded,
-            keep_order,
-        },
-    )
+    (prop::bool::weighted(0.2), any::<bool>(), limits, removal_slice, loaded, any::<bool>())
+        .prop_map(|(in_memory, creates_missing, limits, removal_slice, loaded, keep_order)| {
+            Setting { in_memory, creates_missing, limits, removal_slice, loaded, keep_order }
+        })
 }
 
 /// A graph and its model, side by side.
