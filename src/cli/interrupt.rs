@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,8 +46,9 @@ impl NewGraph {
         let graph = Arc::downgrade(graph);
         let (made, is_removed) = (self.made.clone(), self.is_removed.clone());
         let thread = thread::Builder::new().name("followgraph-signals".to_owned());
+        let (ready, is_ready) = channel();
         let started = thread.spawn(move || {
-            let Ok(signal_number) = wait_for_signal() else { return };
+            let Ok(signal_number) = wait_for_signal(&ready) else { return };
             let is_removed = is_removed.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(graph) = graph.upgrade().filter(|_| *is_removed) {
                 remove(&graph, &made);
@@ -54,7 +56,10 @@ impl NewGraph {
             }
             process::exit(128 + signal_number)
         });
-        started.map(drop).map_err(|error| Failure::usage(format!("cannot start a thread: {error}")))
+        started.map_err(|error| Failure::usage(format!("cannot start a thread: {error}")))?;
+        // Where the signals cannot be waited for, they end the process as ever.
+        let _ = is_ready.recv();
+        Ok(())
     }
 
     /// Lets a signal end the process without removing anything from here on.
@@ -70,12 +75,13 @@ fn remove(graph: &FollowGraph, made: &[PathBuf]) {
     }
 }
 
-/// Waits for SIGINT or SIGTERM and returns its number.
-fn wait_for_signal() -> io::Result<i32> {
+/// Waits for SIGINT or SIGTERM and returns its number. Sends to `ready` once neither can be missed.
+fn wait_for_signal(ready: &Sender<()>) -> io::Result<i32> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
         let [mut interrupt, mut terminate] = [signal(kinds[0])?, signal(kinds[1])?];
+        let _ = ready.send(());
         let kind = tokio::select! {
             _ = interrupt.recv() => kinds[0],
             _ = terminate.recv() => kinds[1],

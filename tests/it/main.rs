@@ -13,6 +13,7 @@ mod damage;
 mod faults;
 mod feed;
 mod flips;
+mod guards;
 mod import;
 mod kill;
 mod large;
