@@ -101,7 +101,6 @@ pub(crate) enum Task {
     Use,
     /// Opens a graph, or makes one where there is none.
     Make,
-    Verify,
     Backup,
     Restore,
     Salvage,
@@ -126,7 +125,7 @@ fn advice(task: Task, kind: ErrorKind, opening: bool) -> &'static str {
              --only-accounts or remove nothing with --add-only; if the removals are right, allow \
              them with --max-removals"
         }
-        (ErrorKind::NotAGraph, Task::Use | Task::Verify) => NO_GRAPH,
+        (ErrorKind::NotAGraph, Task::Use) => NO_GRAPH,
         (ErrorKind::NotAGraph, Task::Backup) if opening => NO_GRAPH,
         (ErrorKind::NotAGraph, Task::Restore) => {
             "; BACKUP is a directory that `followgraph backup` wrote, DEST one that is empty or \
@@ -135,8 +134,6 @@ fn advice(task: Task, kind: ErrorKind, opening: bool) -> &'static str {
         (ErrorKind::NotAGraph, Task::Salvage) => {
             "; SRC is the directory of a graph, DEST one that is empty or does not exist"
         }
-        // The error says to choose an empty directory.
-        (ErrorKind::NotAGraph, Task::Make | Task::Backup) => "",
         (ErrorKind::Corrupt, Task::Backup) if !opening => {
             "; nothing was backed up: if this file is of the graph, restore an earlier backup or \
              save what is left with `followgraph salvage DIR NEW_DIR`; if it is of the backup, \
@@ -150,9 +147,7 @@ fn advice(task: Task, kind: ErrorKind, opening: bool) -> &'static str {
             "; nothing was salvaged: restore a backup, and check the disk"
         }
         (ErrorKind::Corrupt, _) => DAMAGED_GRAPH,
-        (ErrorKind::AuditFailed, Task::Use | Task::Verify) => {
-            "; restore a backup, and report this as a bug"
-        }
+        (ErrorKind::AuditFailed, Task::Use) => "; restore a backup, and report this as a bug",
         (ErrorKind::AuditFailed, _) => "; report this as a bug",
         (ErrorKind::ReadOnly, Task::Backup) => {
             "; another process has the graph open: close it, or back up into an empty directory"
@@ -160,6 +155,7 @@ fn advice(task: Task, kind: ErrorKind, opening: bool) -> &'static str {
         (ErrorKind::Unfinished, Task::Restore) => {
             "; run the backup into it again, or restore another backup"
         }
+        // Among others a directory of other files, where the error says to choose an empty one.
         _ => "",
     }
 }
@@ -219,20 +215,17 @@ mod tests {
     /// Every command's errors of the kinds that come with advice, and words of that advice.
     #[test]
     fn the_advice_after_an_error_is_for_the_command_that_failed() {
-        let all = [Task::Use, Task::Make, Task::Verify, Task::Backup, Task::Restore, Task::Salvage];
+        let all = [Task::Use, Task::Make, Task::Backup, Task::Restore, Task::Salvage];
         let table = [
-            (ErrorKind::NotAGraph, ["--db DIR import", "", "--db DIR import", "", "BACKUP", "SRC"]),
-            (
-                ErrorKind::Corrupt,
-                ["restore a", "restore a", "restore a", "backed up", "another", "salvaged"],
-            ),
-            (ErrorKind::AuditFailed, ["restore", "bug", "restore", "bug", "bug", "bug"]),
-            (ErrorKind::UnsupportedVersion, ["version"; 6]),
-            (ErrorKind::InvalidCursor, ["page before"; 6]),
-            (ErrorKind::ReadOnly, ["", "", "", "another process", "", ""]),
-            (ErrorKind::Unfinished, ["", "", "", "", "run the backup", ""]),
-            (ErrorKind::DiskFull, [""; 6]),
-            (ErrorKind::UnknownAccount, [""; 6]),
+            (ErrorKind::NotAGraph, ["--db DIR import", "", "", "BACKUP", "SRC"]),
+            (ErrorKind::Corrupt, ["restore a", "restore a", "backed up", "another", "salvaged"]),
+            (ErrorKind::AuditFailed, ["restore", "bug", "bug", "bug", "bug"]),
+            (ErrorKind::UnsupportedVersion, ["version"; 5]),
+            (ErrorKind::InvalidCursor, ["page before"; 5]),
+            (ErrorKind::ReadOnly, ["", "", "another process", "", ""]),
+            (ErrorKind::Unfinished, ["", "", "", "run the backup", ""]),
+            (ErrorKind::DiskFull, [""; 5]),
+            (ErrorKind::UnknownAccount, [""; 5]),
         ];
         for (kind, expected) in table {
             for (task, expected) in all.into_iter().zip(expected) {
@@ -241,7 +234,7 @@ mod tests {
                 let advice = text.strip_prefix(&plain.to_string()).expect("the error comes first");
                 assert!(advice.contains(expected), "{task:?}, {kind:?}: {advice:?}");
                 assert_eq!(advice.is_empty(), expected.is_empty(), "{task:?}, {kind:?}: {advice}");
-                if task != Task::Use && task != Task::Verify {
+                if task != Task::Use {
                     assert!(!advice.contains("import"), "{task:?}, {kind:?}: {advice:?}");
                 }
                 if task == Task::Restore || task == Task::Salvage {
@@ -263,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_refused_repair_is_never_told_to_leave_lines_out() {
-        let text = Failure::from(Error::from(ErrorKind::RepairRefused)).advised(Task::Verify);
+        let text = Failure::from(Error::from(ErrorKind::RepairRefused)).advised(Task::Use);
         assert!(text.contains("--only-accounts") && text.contains("--add-only"), "{text}");
         assert!(!text.contains("--skip-bad"), "{text}");
     }

@@ -142,7 +142,6 @@ impl Command {
             | Command::Demo(_)
             | Command::Certify(_)
             | Command::CertifyWriter(_) => Task::Make,
-            Command::Verify(_) => Task::Verify,
             Command::Backup(_) => Task::Backup,
             Command::Restore(_) => Task::Restore,
             Command::Salvage(_) => Task::Salvage,
@@ -152,6 +151,7 @@ impl Command {
             | Command::Unfollow(_)
             | Command::RemoveAccount(_)
             | Command::Stats(_)
+            | Command::Verify(_)
             | Command::Checkpoint(_)
             | Command::Export(_)
             | Command::Bench(_)
