@@ -31,8 +31,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  followgraph --db graph verify\n  \
                         followgraph --db graph verify --against follows.txt.gz\n  \
-                        followgraph --db graph verify --against follows.txt.gz --repair --dry-run\n  \
-                        followgraph --db graph verify --against follows.txt.gz --repair --yes\n  \
+                        followgraph --db graph verify --against new.txt --repair --dry-run\n  \
+                        followgraph --db graph verify --against new.txt --repair --yes\n  \
                         followgraph --db graph verify --against-counts counts.tsv.gz")]
 pub(crate) struct Verify {
     /// Compare with this edge list, plain, gzip or zstd, or `-` for standard input

@@ -8,6 +8,8 @@
 //! Each follow is looked for at its follower. Where a follower's own lists are on another node, it
 //! is looked for at the account it follows, in a second pass over the same piece.
 
+mod scope;
+
 use super::bulk::names::Names;
 use super::{FollowGraph, Shared};
 use crate::accounts::{Accounts, RecordFields};
@@ -18,7 +20,7 @@ use crate::format::check_name;
 use crate::graph::Graph;
 use crate::storage::ScratchDirectory;
 use crate::types::AccountId;
-use std::collections::HashSet;
+use scope::{IdSet, Scope, ids_of};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -248,26 +250,6 @@ struct ListedCounts {
     refused: u64,
 }
 
-/// The accounts whose follows are compared, by name.
-#[derive(Default)]
-struct Scope {
-    names: HashSet<String>,
-    /// Those that the list names as followed by accounts out of scope.
-    followed: HashSet<String>,
-}
-
-impl Scope {
-    /// Returns whether a follow by `follower` is compared. Notes the account that one out of scope
-    /// names.
-    fn takes(&mut self, follower: &str, followed: &str) -> bool {
-        let takes = self.names.contains(follower);
-        if !takes && self.names.contains(followed) {
-            self.followed.insert(followed.to_owned());
-        }
-        takes
-    }
-}
-
 impl Listed {
     fn push(&mut self, edge: Edge) -> Result<()> {
         self.named.insert(edge.from);
@@ -277,36 +259,6 @@ impl Listed {
             return Ok(());
         }
         self.sorter.push(edge)
-    }
-}
-
-/// Ids, a bit each.
-#[derive(Default)]
-struct IdSet(Vec<u64>);
-
-impl IdSet {
-    fn insert(&mut self, id: u32) {
-        let place = (id / u64::BITS) as usize;
-        if place >= self.0.len() {
-            self.0.resize((place + 1).next_power_of_two(), 0);
-        }
-        self.0[place] |= 1 << (id % u64::BITS);
-    }
-
-    fn contains(&self, id: u32) -> bool {
-        let word = self.0.get((id / u64::BITS) as usize).copied().unwrap_or(0);
-        word >> (id % u64::BITS) & 1 == 1
-    }
-
-    fn extend(&mut self, other: &IdSet) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        self.0.iter_mut().zip(&other.0).for_each(|(word, more)| *word |= more);
-    }
-
-    fn len(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 }
 
@@ -446,17 +398,6 @@ impl<'a> Comparing<'a> {
         let edges = sorter.finish()?;
         Ok((Sides { graph, own_id_count, edges, named, counts, scope, options }, shared))
     }
-}
-
-/// The ids of the names that have one.
-fn ids_of(names: &HashSet<String>, accounts: &Accounts) -> Result<IdSet> {
-    let mut ids = IdSet::default();
-    for name in names {
-        if let Some(id) = accounts.find(name)? {
-            ids.insert(id);
-        }
-    }
-    Ok(ids)
 }
 
 /// Both sides of a comparison.

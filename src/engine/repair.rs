@@ -126,7 +126,8 @@ impl RepairOptions {
             return Ok(());
         }
         refused(format!(
-            "it would remove {follows} of {} follows and {accounts} of {} accounts, and the limit              is {}",
+            "it would remove {follows} of {} follows and {accounts} of {} accounts, and the limit \
+             is {}",
             found.follow_count, found.account_count, self.max_removals,
         ))
     }
