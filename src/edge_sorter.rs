@@ -22,22 +22,69 @@ use crate::locks::Mutex;
 use crate::storage::{Bytes, OutputFile, Scratch};
 use crate::workers::{Workers, processor_count};
 use radix::{bit_len, sort};
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One follow on its way into an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Edge {
+/// One follow on its way into an image. `line` is its place among all follows where their order is
+/// kept ([`LineNumber`]), and nothing (`()`) elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edge<L = ()> {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) at: u32,
+    pub(crate) line: L,
 }
 
-/// An edge in a run: three little-endian words, or two where all edges of the run have no time.
+/// An edge in a run: three little-endian words, or two where all edges of the run have no time;
+/// then the line number, where it is kept.
 const TIMED_EDGE_BYTES: usize = 12;
 const UNTIMED_EDGE_BYTES: usize = 8;
 const _: () = assert!(size_of::<Edge>() == TIMED_EDGE_BYTES);
+const _: () = assert!(size_of::<Edge<LineNumber>>() == TIMED_EDGE_BYTES + LineNumber::BYTES);
+
+/// What an edge keeps of its place in the list it came from.
+pub(crate) trait Line: Copy + Default + Ord + Send + Sync + 'static {
+    /// Bytes it takes in a run.
+    const BYTES: usize;
+
+    /// Appends its bytes.
+    fn write(self, bytes: &mut Vec<u8>);
+
+    /// Reads it from the front of `bytes`.
+    fn read(bytes: &[u8]) -> Self;
+}
+
+impl Line for () {
+    const BYTES: usize = 0;
+
+    fn write(self, _bytes: &mut Vec<u8>) {}
+
+    fn read(_bytes: &[u8]) {}
+}
+
+/// A line number in two words, the high one first, so that an edge needs no padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LineNumber([u32; 2]);
+
+impl LineNumber {
+    pub(crate) fn new(number: u64) -> LineNumber {
+        LineNumber([(number >> 32) as u32, number as u32])
+    }
+}
+
+impl Line for LineNumber {
+    const BYTES: usize = 8;
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        self.0.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    }
+
+    fn read(bytes: &[u8]) -> LineNumber {
+        LineNumber([word(bytes), word(&bytes[4..])])
+    }
+}
 
 /// The name of the spill file. There is one sorter at a time in a place.
 const SPILL_FILE_NAME: &str = "spill-edges.tmp";
@@ -58,7 +105,7 @@ const MERGED_EDGE_BYTES: u64 = 64;
 /// More edges than this in one piece would leave the processor's cache without any gain.
 const CUT_EDGES_MAX: u64 = 128 * 1024;
 
-impl Edge {
+impl<L: Line> Edge<L> {
     /// Orders edges by `from`, then `to`.
     #[inline]
     fn key(self) -> u64 {
@@ -75,6 +122,11 @@ impl Edge {
 
     fn to_untimed_bytes(self) -> [u8; UNTIMED_EDGE_BYTES] {
         (u64::from(self.to) << 32 | u64::from(self.from)).to_le_bytes()
+    }
+
+    /// Returns the edge with its ends exchanged.
+    fn turned(self) -> Edge<L> {
+        Edge { from: self.to, to: self.from, ..self }
     }
 }
 
@@ -97,14 +149,19 @@ type BothSides<T> = [T; 2];
 
 /// A run on its way through a sorting thread, and the other half of its radix sort. The room of
 /// both is used again for later runs.
-#[derive(Default)]
-struct Buffers {
-    edges: Vec<Edge>,
-    scratch: Vec<Edge>,
+struct Buffers<L> {
+    edges: Vec<Edge<L>>,
+    scratch: Vec<Edge<L>>,
+}
+
+impl<L> Default for Buffers<L> {
+    fn default() -> Buffers<L> {
+        Buffers { edges: Vec::new(), scratch: Vec::new() }
+    }
 }
 
 /// What a sorting thread gives back; a side that nobody needs is not there.
-type SortedRun = Result<(BothSides<Option<StoredRun>>, Buffers)>;
+type SortedRun<L> = Result<(BothSides<Option<StoredRun>>, Buffers<L>)>;
 
 /// By which ends edges are to be sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +175,12 @@ pub(crate) enum Ends {
 ///
 /// Cost: linear in the edges of a run for each of two to six passes, and a logarithm of the number
 /// of runs for each edge that is merged.
-pub(crate) struct EdgeSorter {
+pub(crate) struct EdgeSorter<L: Line = ()> {
     store: Arc<RunStore>,
-    sorting: Workers<Buffers, SortedRun>,
+    sorting: Workers<Buffers<L>, SortedRun<L>>,
     /// Edges of the run under way, in the order they were pushed.
-    buffers: Buffers,
-    spare: Vec<Buffers>,
+    buffers: Buffers<L>,
+    spare: Vec<Buffers<L>>,
     runs: BothSides<Vec<StoredRun>>,
     /// How many edges a run may have.
     run_len: usize,
@@ -131,7 +188,7 @@ pub(crate) struct EdgeSorter {
     pushed_count: u64,
 }
 
-impl EdgeSorter {
+impl<L: Line> EdgeSorter<L> {
     /// A sorter that spills to a file once `memory_bytes` are full.
     ///
     /// # Errors
@@ -140,13 +197,13 @@ impl EdgeSorter {
         place: Box<dyn Scratch>,
         memory_bytes: u64,
         ends: Ends,
-    ) -> Result<EdgeSorter> {
+    ) -> Result<EdgeSorter<L>> {
         let memory_bytes = memory_bytes.max(MIN_MEMORY_BYTES);
         let buffers_bytes = memory_bytes / 4;
         let thread_count = processor_count().min(SORT_THREADS_MAX) as u64;
         // Every thread has a run, its scratch room and a sorted side on the way to the store; one
         // more run is being filled.
-        let run_edge_bytes = (3 * thread_count + 2) * size_of::<Edge>() as u64;
+        let run_edge_bytes = (3 * thread_count + 2) * size_of::<Edge<L>>() as u64;
         let run_len = usize::try_from(buffers_bytes / run_edge_bytes).unwrap_or(usize::MAX);
         let kept_bytes_max = memory_bytes - buffers_bytes;
         EdgeSorter::with_run_len(place, ends, run_len, kept_bytes_max, buffers_bytes)
@@ -158,7 +215,7 @@ impl EdgeSorter {
         run_len: usize,
         kept_bytes_max: u64,
         merge_bytes: u64,
-    ) -> Result<EdgeSorter> {
+    ) -> Result<EdgeSorter<L>> {
         assert!(run_len > 0, "a run holds at least one edge");
         let kept_bytes_left = AtomicU64::new(kept_bytes_max);
         let store = Arc::new(RunStore { place, kept_bytes_left, spill: Mutex::new(None) });
@@ -184,7 +241,7 @@ impl EdgeSorter {
     /// # Errors
     /// `DiskFull` or `Io` when a run cannot be spilled; the sorter is of no more use then.
     #[inline]
-    pub(crate) fn push(&mut self, edge: Edge) -> Result<()> {
+    pub(crate) fn push(&mut self, edge: Edge<L>) -> Result<()> {
         if self.buffers.edges.len() == self.buffers.edges.capacity() {
             self.make_room()?;
         }
@@ -212,7 +269,7 @@ impl EdgeSorter {
         self.take(sorted)
     }
 
-    fn take(&mut self, sorted: Option<SortedRun>) -> Result<()> {
+    fn take(&mut self, sorted: Option<SortedRun<L>>) -> Result<()> {
         if let Some(sorted) = sorted {
             let (sorted, buffers) = sorted?;
             for (runs, run) in self.runs.iter_mut().zip(sorted) {
@@ -227,7 +284,7 @@ impl EdgeSorter {
     ///
     /// # Errors
     /// `DiskFull` or `Io` when a run cannot be spilled or the spill file cannot be mapped.
-    pub(crate) fn finish(mut self) -> Result<SortedEdges> {
+    pub(crate) fn finish(mut self) -> Result<SortedEdges<L>> {
         if !self.buffers.edges.is_empty() {
             self.sort_run()?;
         }
@@ -237,19 +294,19 @@ impl EdgeSorter {
         let EdgeSorter { store, runs, merge_bytes, pushed_count, .. } = self;
         let spilled = store.map()?;
         let sides = runs.map(|runs| runs.into_iter().map(|run| run.open(&spilled)).collect());
-        Ok(SortedEdges { sides, merge_bytes, pushed_count, _store: store })
+        Ok(SortedEdges { sides, merge_bytes, pushed_count, _store: store, _line: PhantomData })
     }
 }
 
 /// Sorts a run by its ends and stores the outcomes.
-fn sort_run(mut buffers: Buffers, ends: Ends, store: &RunStore) -> SortedRun {
+fn sort_run<L: Line>(mut buffers: Buffers<L>, ends: Ends, store: &RunStore) -> SortedRun<L> {
     let Buffers { edges, scratch } = &mut buffers;
     let used = edges.iter().fold((0, 0), |used, edge| (used.0 | edge.from, used.1 | edge.to));
     sort(edges, scratch, bit_len(used.0), bit_len(used.1));
     let following = store.keep(edges)?;
     let followers = if ends == Ends::Both {
         for edge in edges.iter_mut() {
-            (edge.from, edge.to) = (edge.to, edge.from);
+            *edge = edge.turned();
         }
         // What is the second end now is in order already, and the sort is stable.
         sort(edges, scratch, bit_len(used.1), 0);
@@ -288,9 +345,9 @@ enum RunPlace {
 
 impl RunStore {
     /// Stores edges as they are ordered.
-    fn keep(&self, edges: &[Edge]) -> Result<StoredRun> {
+    fn keep<L: Line>(&self, edges: &[Edge<L>]) -> Result<StoredRun> {
         let is_timed = edges.iter().any(|edge| edge.at != 0);
-        let edge_bytes = if is_timed { TIMED_EDGE_BYTES } else { UNTIMED_EDGE_BYTES };
+        let edge_bytes = L::BYTES + if is_timed { TIMED_EDGE_BYTES } else { UNTIMED_EDGE_BYTES };
         let len_bytes = edges.len() * edge_bytes;
         let take = |left: u64| left.checked_sub(len_bytes as u64);
         let has_room =
@@ -306,7 +363,7 @@ impl RunStore {
     }
 
     /// Appends edges to the spill file and says at which offset they are.
-    fn spill(&self, edges: &[Edge], is_timed: bool) -> Result<u64> {
+    fn spill<L: Line>(&self, edges: &[Edge<L>], is_timed: bool) -> Result<u64> {
         let mut spill = self.spill.lock();
         let spill = match &mut *spill {
             Some(spill) => spill,
@@ -316,7 +373,7 @@ impl RunStore {
             }
         };
         let start_bytes = spill.len_bytes;
-        let mut chunk = Vec::with_capacity(SPILL_CHUNK_EDGES * TIMED_EDGE_BYTES);
+        let mut chunk = Vec::with_capacity(SPILL_CHUNK_EDGES * (TIMED_EDGE_BYTES + L::BYTES));
         for edges in edges.chunks(SPILL_CHUNK_EDGES) {
             chunk.clear();
             append_edges(edges, is_timed, &mut chunk);
@@ -350,13 +407,14 @@ impl Drop for RunStore {
     }
 }
 
-fn append_edges(edges: &[Edge], is_timed: bool, bytes: &mut Vec<u8>) {
+fn append_edges<L: Line>(edges: &[Edge<L>], is_timed: bool, bytes: &mut Vec<u8>) {
     for edge in edges {
         if is_timed {
             bytes.extend_from_slice(&edge.to_bytes());
         } else {
             bytes.extend_from_slice(&edge.to_untimed_bytes());
         }
+        edge.line.write(bytes);
     }
 }
 
@@ -398,29 +456,31 @@ impl Run {
         low
     }
 
-    fn read(&self, range: Range<usize>, edges: &mut Vec<Edge>) {
+    fn read<L: Line>(&self, range: Range<usize>, edges: &mut Vec<Edge<L>>) {
         let bytes = self.bytes_of(range);
         let ends = |bytes: &[u8]| (word(bytes), word(&bytes[4..]));
-        if self.edge_bytes == TIMED_EDGE_BYTES {
-            edges.extend(bytes.chunks_exact(TIMED_EDGE_BYTES).map(|bytes| {
+        if self.edge_bytes == TIMED_EDGE_BYTES + L::BYTES {
+            edges.extend(bytes.chunks_exact(TIMED_EDGE_BYTES + L::BYTES).map(|bytes| {
                 let (from, to) = ends(bytes);
-                Edge { from, to, at: word(&bytes[8..]) }
+                let line = L::read(&bytes[TIMED_EDGE_BYTES..]);
+                Edge { from, to, at: word(&bytes[8..]), line }
             }));
         } else {
-            edges.extend(bytes.chunks_exact(UNTIMED_EDGE_BYTES).map(|bytes| {
+            edges.extend(bytes.chunks_exact(UNTIMED_EDGE_BYTES + L::BYTES).map(|bytes| {
                 let (from, to) = ends(bytes);
-                Edge { from, to, at: 0 }
+                Edge { from, to, at: 0, line: L::read(&bytes[UNTIMED_EDGE_BYTES..]) }
             }));
         }
     }
 }
 
 /// Edges sorted by either end, in runs. Owns the spill file, which goes away with it.
-pub(crate) struct SortedEdges {
+pub(crate) struct SortedEdges<L: Line = ()> {
     sides: BothSides<Vec<Run>>,
     merge_bytes: u64,
     pushed_count: u64,
     _store: Arc<RunStore>,
+    _line: PhantomData<L>,
 }
 
 /// Some accounts, and where their edges are in every run of either side.
@@ -431,7 +491,7 @@ pub(crate) struct Cut {
     slices: BothSides<Vec<Range<usize>>>,
 }
 
-impl SortedEdges {
+impl<L: Line> SortedEdges<L> {
     /// How many edges were pushed.
     pub(crate) fn pushed_count(&self) -> u64 {
         self.pushed_count
@@ -440,9 +500,10 @@ impl SortedEdges {
     /// Cuts the accounts `0..id_count` into pieces, in order. `under_way_max` of them together
     /// can be merged within the memory of the sorter, unless one account alone takes more.
     pub(crate) fn cuts(&self, id_count: u32, under_way_max: usize) -> Cuts<'_> {
-        let size_max = self.merge_bytes / MERGED_EDGE_BYTES / under_way_max as u64;
+        let merged_edge_bytes = MERGED_EDGE_BYTES + 2 * L::BYTES as u64;
+        let size_max = self.merge_bytes / merged_edge_bytes / under_way_max as u64;
         Cuts {
-            edges: self,
+            sides: &self.sides,
             starts: [0, 1].map(|side| vec![0; self.sides[side].len()]),
             next_id: 0,
             id_count,
@@ -453,7 +514,7 @@ impl SortedEdges {
 
     /// Replaces the contents of `edges` with those of a cut: in order, without repeats. The one
     /// that was pushed first counts.
-    pub(crate) fn merge(&self, cut: &Cut, side: Side, edges: &mut Vec<Edge>) {
+    pub(crate) fn merge(&self, cut: &Cut, side: Side, edges: &mut Vec<Edge<L>>) {
         edges.clear();
         for (run, slice) in self.sides[side as usize].iter().zip(&cut.slices[side as usize]) {
             run.read(slice.clone(), edges);
@@ -466,7 +527,7 @@ impl SortedEdges {
 
 /// The cuts of sorted edges.
 pub(crate) struct Cuts<'a> {
-    edges: &'a SortedEdges,
+    sides: &'a BothSides<Vec<Run>>,
     /// Where the next cut begins in every run.
     starts: BothSides<Vec<usize>>,
     next_id: u32,
@@ -480,7 +541,7 @@ pub(crate) struct Cuts<'a> {
 impl Cuts<'_> {
     fn cut(&self, ids: Range<u32>) -> Cut {
         let slices = [0, 1].map(|side: usize| {
-            let runs = self.edges.sides[side].iter().zip(&self.starts[side]);
+            let runs = self.sides[side].iter().zip(&self.starts[side]);
             runs.map(|(run, &start)| start..run.find(start, ids.end)).collect::<Vec<_>>()
         });
         let edge_count = slices.iter().flatten().map(|slice| slice.len() as u64).sum();
@@ -561,7 +622,7 @@ mod tests {
     fn expected(edges: &[Edge], side: Side) -> Vec<Edge> {
         let turned = |edge: &Edge| match side {
             Side::Following => *edge,
-            Side::Followers => Edge { from: edge.to, to: edge.from, at: edge.at },
+            Side::Followers => edge.turned(),
         };
         let mut edges: Vec<Edge> = edges.iter().map(turned).collect();
         edges.sort_by_key(|edge| (edge.from, edge.to));
@@ -573,14 +634,14 @@ mod tests {
     fn edges(count: usize, ids: u32) -> impl Strategy<Value = Vec<Edge>> {
         let ends = prop::collection::vec((0..ids, 0..ids), 0..count);
         ends.prop_map(|ends| {
-            let edge = |((from, to), at)| Edge { from, to, at };
+            let edge = |((from, to), at)| Edge { from, to, at, line: () };
             ends.into_iter().zip(0..).map(edge).collect()
         })
     }
 
     fn scrambled(count: u32, shift: u32) -> Vec<Edge> {
         let mix = |i: u32| i.wrapping_mul(2_654_435_761) >> shift;
-        (0..count).map(|i| Edge { from: mix(i), to: mix(i ^ 0x5555), at: i }).collect()
+        (0..count).map(|i| Edge { from: mix(i), to: mix(i ^ 0x5555), at: i, line: () }).collect()
     }
 
     fn assert_sorts_like_a_vec(edges: &[Edge], run_len: usize, kept_bytes_max: u64) {
@@ -645,7 +706,8 @@ mod tests {
 
     #[test]
     fn edges_that_are_in_order_already_stay_so() {
-        let edges: Vec<_> = (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i }).collect();
+        let edges: Vec<_> =
+            (0..10_000).map(|i| Edge { from: i / 7, to: i, at: i, line: () }).collect();
         assert_sorts_like_a_vec(&edges, 3_000, u64::MAX);
     }
 
@@ -656,8 +718,8 @@ mod tests {
 
     #[test]
     fn one_account_with_more_edges_than_a_piece_may_have_is_a_piece_of_its_own() {
-        let from_hub = |to| Edge { from: 500, to, at: 0 };
-        let others = (0..1000).map(|from| Edge { from, to: from ^ 1, at: 0 });
+        let from_hub = |to| Edge { from: 500, to, at: 0, line: () };
+        let others = (0..1000).map(|from| Edge { from, to: from ^ 1, at: 0, line: () });
         let edges: Vec<_> = (1000..200_000).map(from_hub).chain(others).collect();
         assert_sorts_like_a_vec(&edges, 10_000, u64::MAX);
     }
@@ -724,7 +786,7 @@ mod tests {
 
     #[test]
     fn a_stored_edge_is_two_or_three_little_endian_words() {
-        let edge = Edge { from: 1, to: 0x0203, at: 0x0405_0607 };
+        let edge = Edge { from: 1, to: 0x0203, at: 0x0405_0607, line: () };
         let bytes = [1, 0, 0, 0, 3, 2, 0, 0, 7, 6, 5, 4];
         assert_eq!(edge.to_bytes(), bytes);
         assert_eq!(edge.to_untimed_bytes(), bytes[..8]);

@@ -82,6 +82,9 @@ pub enum ErrorKind {
     Cancelled,
     /// A thread in the background ended with a panic.
     Panicked,
+    /// A repair would remove more than its limit, or its list is empty or lacks lines that were
+    /// refused. Nothing was changed.
+    RepairRefused,
 }
 
 /// The error of every fallible call: a [`kind`](Error::kind) to branch on and a sentence to show.
@@ -266,6 +269,7 @@ impl ErrorKind {
             ErrorKind::BulkLoading => "a bulk load is being finished",
             ErrorKind::Cancelled => "the wait was cancelled",
             ErrorKind::Panicked => "a thread in the background panicked",
+            ErrorKind::RepairRefused => "the repair was refused and nothing was changed",
         }
     }
 }

@@ -134,9 +134,9 @@ pub mod wire;
 mod workers;
 
 pub use engine::{
-    BulkLoad, BulkReport, Canceller, Changes, Clock, CompareEvent, Comparing, Comparison, Consumer,
-    Difference, Durability, Fate, FollowGraph, MonotonicClock, Mutation, Options, Repair,
-    RepairEvent, RestoreTo, View, salvage,
+    BulkLoad, BulkOptions, BulkReport, Canceller, Changes, Clock, CompareEvent, Comparing,
+    Comparison, Consumer, Difference, Durability, Fate, FollowGraph, MonotonicClock, Mutation,
+    Options, RemovalLimit, Repair, RepairEvent, RepairOptions, RestoreTo, View, salvage,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use list::{Cursor, Entry, List, Page};

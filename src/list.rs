@@ -23,7 +23,8 @@ pub(crate) enum ListKind {
     Mutual = 3,
 }
 
-/// Which part of a list to fetch.
+/// Which part of a list to fetch. Lists are newest first; [`List`] says how follows with the same
+/// time are ordered.
 ///
 /// ```
 /// use followgraph::{FollowGraph, Page};
@@ -71,9 +72,14 @@ pub struct Entry {
 }
 
 /// One page of a list, newest first.
+///
+/// Follows with the same time, or without one, are in the order of their commits, the later commit
+/// first. Those of one [bulk load](crate::FollowGraph::bulk_load) are in the order of the account
+/// ids, the higher id first, unless the load [keeps the order](crate::BulkOptions::keep_order) in
+/// which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
-    /// The entries, newest first; among equal times the later commit first.
+    /// The entries, newest first.
     pub entries: Vec<Entry>,
     /// Where the next page begins; `None` when this page reached the end.
     pub next: Option<Cursor>,

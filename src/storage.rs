@@ -11,10 +11,12 @@
 //! What is not covered: another program that shortens a file while it is mapped makes the process
 //! receive `SIGBUS`, as with every memory-mapped store.
 
+mod filling;
 mod read_only;
 mod scratch;
 mod unlocked;
 
+pub(crate) use filling::{fill, remove_graph};
 pub(crate) use read_only::{HeldFile, ReadOnlyDirectory};
 pub(crate) use scratch::{Scratch, ScratchDirectory};
 

@@ -7,13 +7,14 @@ use super::import::parse_size;
 use super::input::{Format, Input, NumberedEdge};
 use super::output::{Align, Table, grouped, write_json};
 use super::progress::Progress;
+use super::scope::{parse_removal_limit, read_names};
 use clap::Args;
 use followgraph::{
-    CompareEvent, Comparing, Comparison, Difference, ErrorKind, Fate, FollowGraph, Repair,
-    RepairEvent,
+    CompareEvent, Comparing, Comparison, Difference, ErrorKind, Fate, FollowGraph, RemovalLimit,
+    Repair, RepairEvent, RepairOptions,
 };
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -30,16 +31,35 @@ pub(crate) struct AgainstOptions {
     /// Take accounts of the graph without follows that the file does not name for extra
     #[arg(long, requires = "other")]
     pub(crate) lonely_accounts: bool,
-    /// Bring the graph to the list, and compare again
+    /// Compare, and repair, only the follows of the accounts in this file, one name a line: whom
+    /// they follow, not who follows them. For a list that is a part of what the other system has
+    #[arg(long, value_name = "FILE", requires = "against")]
+    only_accounts: Option<PathBuf>,
+    /// Bring the graph to the list, and compare again. Where standard output is a terminal, this
+    /// is a dry run unless --yes is given
     #[arg(long, requires = "against")]
     repair: bool,
-    /// With --repair: only say what would be repaired
-    #[arg(long, requires = "repair")]
+    /// With --repair: only print what would be repaired
+    #[arg(long, requires = "repair", conflicts_with = "yes")]
     dry_run: bool,
+    /// With --repair: carry the repair out, also on a terminal
+    #[arg(long, requires = "repair")]
+    yes: bool,
+    /// With --repair: refuse to remove more than this, a number of follows and accounts or a
+    /// percentage of either
+    #[arg(
+        long, value_name = "N|N%", default_value = "10%", requires = "repair",
+        value_parser = parse_removal_limit
+    )]
+    max_removals: RemovalLimit,
+    /// With --repair: add what is missing and remove nothing
+    #[arg(long, requires = "repair", conflicts_with = "remove_accounts")]
+    add_only: bool,
     /// With --repair: remove extra accounts too
     #[arg(long, requires = "repair")]
     remove_accounts: bool,
-    /// Leave out lines that cannot be understood, instead of stopping at the first
+    /// Leave out lines that cannot be understood, instead of stopping at the first. Has no effect
+    /// with --repair, which takes no list with such lines
     #[arg(long, requires = "other")]
     pub(crate) skip_bad: bool,
     /// Print so many differences; all are counted
@@ -57,7 +77,12 @@ pub(crate) struct AgainstOptions {
 impl AgainstOptions {
     /// Whether the graph is to be changed.
     pub(crate) fn repairs(&self) -> bool {
-        self.repair && !self.dry_run
+        self.repair && !self.dry_run && (self.yes || !io::stdout().is_terminal())
+    }
+
+    fn repair_options(&self) -> RepairOptions {
+        let options = RepairOptions::new().max_removals(self.max_removals);
+        options.add_only(self.add_only).remove_accounts(self.remove_accounts)
     }
 }
 
@@ -66,6 +91,8 @@ pub(crate) struct Against<'a> {
     file: &'a Path,
     options: &'a AgainstOptions,
     json: bool,
+    /// The accounts whose follows are compared, unless all are.
+    only: Option<Vec<String>>,
 }
 
 /// What is left of a repair that failed.
@@ -77,7 +104,8 @@ impl<'o> Against<'o> {
         options: &'o AgainstOptions,
         json: bool,
     ) -> Result<Against<'o>, Failure> {
-        let against = Against { file, options, json };
+        let only = options.only_accounts.as_deref().map(read_names).transpose()?;
+        let against = Against { file, options, json, only };
         if against.repairs() && file.as_os_str() == "-" {
             let message =
                 "--repair reads the list twice, so it cannot be standard input: give a file";
@@ -97,25 +125,37 @@ impl<'o> Against<'o> {
         out: &mut dyn Write,
     ) -> Result<Verdict, Failure> {
         if !self.repairs() {
-            return Ok(Verdict::fine_if(self.compare(graph, input, out)?.is_equal()));
+            let found = self.compare(graph, input, out)?;
+            if self.options.repair {
+                self.print_dry_run(&found, out)?;
+            }
+            return Ok(Verdict::fine_if(found.is_equal()));
         }
+        let repair_options = self.options.repair_options();
         let (comparing, lines) = self.read(graph, input)?;
         let mut printed = Printed::new(self.json, self.options.limit, out);
         let mut progress = Progress::bar_only("repairing", Some(1), !self.json);
-        let repair = comparing.repair(self.options.remove_accounts, &mut |event| match event {
+        let repair = comparing.repair(repair_options, &mut |event| match event {
+            RepairEvent::Found(found) => {
+                let _ = progress.aside(|| printed.plan(found, repair_options));
+                ControlFlow::Continue(())
+            }
             RepairEvent::Difference(difference, fate) => {
                 // Who reads no further did not ask for half a repair.
                 let _ = progress.aside(|| printed.difference(&difference, Some(fate)));
                 ControlFlow::Continue(())
             }
             RepairEvent::Progress(done, total) => {
-                progress.show(done, Some(total), done, "accounts");
+                progress.show(done, Some(total), done / 2, "accounts");
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Continue(()),
         });
         drop(progress);
-        let repair = repair.map_err(|error| Failure::from(error).leaving(SO_FAR))?;
+        let repair = repair.map_err(|error| match error.kind() {
+            ErrorKind::RepairRefused => error.into(),
+            _ => Failure::from(error).leaving(SO_FAR),
+        })?;
         printed.end()?;
         report(&repair.found, &lines, self.json, out)?;
         report_repair(&repair, self.json, out)?;
@@ -123,7 +163,22 @@ impl<'o> Against<'o> {
             writeln!(out, "compared again:")?;
         }
         let again = self.compare(graph, Input::open(self.file, self.options.format)?, out)?;
-        Ok(Verdict::fine_if(again.is_equal()))
+        let lacks = again.missing_account_count + again.missing_follow_count;
+        let has_all = again.complete && lacks + again.other_time_count == 0;
+        Ok(Verdict::fine_if(again.is_equal() || (self.options.add_only && has_all)))
+    }
+
+    /// Prints what a repair would do, and that it was not done.
+    fn print_dry_run(&self, found: &Comparison, out: &mut dyn Write) -> Result<(), Failure> {
+        let options = self.options.repair_options();
+        let mut printed = Printed::new(self.json, u64::MAX, out);
+        let _ = printed.plan(found, options);
+        let out = printed.end()?;
+        options.check(found)?;
+        if !self.json && !found.is_equal() {
+            writeln!(out, "nothing was changed: this was a dry run; --yes carries it out")?;
+        }
+        Ok(())
     }
 
     fn compare(
@@ -162,12 +217,30 @@ impl<'o> Against<'o> {
         let directory = options.temp_dir.clone().unwrap_or_else(std::env::temp_dir);
         let comparing = graph.compare(options.memory, directory)?;
         let mut comparing = comparing.times(options.times).lonely_accounts(options.lonely_accounts);
-        let mut lines = EdgeLines::new(self.file, self.options.skip_bad);
+        if let Some(names) = &self.only {
+            comparing = comparing.only(names.iter().map(String::as_str))?;
+        }
+        // Before a repair, bad lines are counted and shown as well, but then end it.
+        let mut lines = EdgeLines::new(self.file, options.skip_bad || options.repair);
         let mut progress = Progress::bar_only("reading", input.total_bytes(), !self.json);
         lines.feed(&mut input, &mut progress, &mut |edges, lines| {
+            self.refuse_bad_lines(lines)?;
             add(&mut comparing, edges, lines)
         })?;
+        self.refuse_bad_lines(&lines)?;
         Ok((comparing, lines))
+    }
+
+    /// What a bad line means is not known, so a repair could remove exactly that.
+    fn refuse_bad_lines(&self, lines: &EdgeLines) -> Result<(), Failure> {
+        if !self.options.repair || lines.bad_lines == 0 {
+            return Ok(());
+        }
+        Err(Failure::input(format!(
+            "{}: there are lines that cannot be understood, and a repair could remove what they \
+             hold; nothing was changed: correct these lines and repair again",
+            self.file.display()
+        )))
     }
 }
 
@@ -214,6 +287,15 @@ impl<'a> Printed<'a> {
             (text, body)
         };
         self.line(lines)
+    }
+
+    /// Prints what a repair does. The line does not count as a difference.
+    fn plan(&mut self, found: &Comparison, options: RepairOptions) -> ControlFlow<()> {
+        let (count, limit) = (self.count, self.limit);
+        self.limit = u64::MAX;
+        let flow = self.line(|| plan_in_words(found, options));
+        (self.count, self.limit) = (count, limit);
+        flow
     }
 
     /// Prints a line in either form, unless enough were printed. What failed is told at the end.
@@ -279,12 +361,36 @@ fn in_words(difference: &Difference<'_>) -> (String, Value) {
     }
 }
 
+fn plan_in_words(found: &Comparison, options: RepairOptions) -> (String, Value) {
+    let (accounts, follows) = (found.missing_account_count, found.missing_follow_count);
+    let (removed_follows, removed_accounts) = options.removals(found);
+    let times = found.other_time_count;
+    let text = format!(
+        "to add: {} accounts and {} follows; to remove: {} accounts and {} follows; times to \
+         change: {}",
+        grouped(accounts),
+        grouped(follows),
+        grouped(removed_accounts),
+        grouped(removed_follows),
+        grouped(times),
+    );
+    let body = json!({
+        "kind": "plan",
+        "added_account_count": accounts,
+        "added_follow_count": follows,
+        "removed_account_count": removed_accounts,
+        "removed_follow_count": removed_follows,
+        "changed_time_count": times,
+    });
+    (text, body)
+}
+
 fn fate_in_words(fate: &Fate) -> String {
     match fate {
         Fate::Repaired => "repaired".to_owned(),
         Fate::SoAlready => "so already".to_owned(),
         Fate::ChangedSince => "changed since: left alone".to_owned(),
-        Fate::Kept => "kept; --remove-accounts removes it".to_owned(),
+        Fate::Kept => "kept".to_owned(),
         Fate::Refused(error) => format!("refused: {error}"),
         _ => format!("{fate:?}"),
     }
@@ -320,6 +426,7 @@ fn report(
         ("lonely accounts", found.lonely_account_count, "without follows, not compared"),
         ("self follows", found.self_follow_count, "in the list, left out"),
         ("duplicates", found.duplicate_count, "in the list, left out"),
+        ("other accounts", found.out_of_scope_count, "follows in the list, left out"),
         ("bad lines", lines.bad_lines, "left out"),
     ];
     table(&rows, out)
@@ -351,6 +458,7 @@ fn compared(found: &Comparison, lines: &EdgeLines) -> Value {
         "lonely_account_count": found.lonely_account_count,
         "self_follow_count": found.self_follow_count,
         "duplicate_count": found.duplicate_count,
+        "out_of_scope_count": found.out_of_scope_count,
         "line_count": lines.lines,
         "bad_line_count": lines.bad_lines,
     })
@@ -372,7 +480,7 @@ fn report_repair(repair: &Repair, json: bool, out: &mut dyn Write) -> Result<(),
     let rows = [
         ("so already", repair.so_already_count, "somebody did it since"),
         ("changed since", repair.changed_since_count, "left alone"),
-        ("kept", repair.kept_count, "extra accounts; --remove-accounts removes them"),
+        ("kept", repair.kept_count, "extra; see --add-only and --remove-accounts"),
         ("refused", repair.refused_count, ""),
     ];
     table(&rows, out)

@@ -95,22 +95,93 @@ fn code_of(kind: ErrorKind) -> u8 {
         | ErrorKind::FollowersLimit
         | ErrorKind::FollowerMutualLimit
         | ErrorKind::FollowedMutualLimit
-        | ErrorKind::InvalidTime => 1,
+        | ErrorKind::InvalidTime
+        | ErrorKind::RepairRefused => 1,
         ErrorKind::InvalidCursor | ErrorKind::InvalidArgument => 2,
         // Everything else is about the graph itself, and so will be every kind yet to come.
         _ => 3,
     }
 }
 
-/// What to do about an error, where the error itself does not say.
-fn advice(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotAGraph => "; make a graph with `followgraph --db DIR import FILE`",
-        ErrorKind::UnsupportedVersion => "; use the version of followgraph that wrote it, or later",
-        ErrorKind::Corrupt => "; nothing was changed: restore a backup, and check the disk",
-        ErrorKind::AuditFailed => "; restore a backup, and report this as a bug",
-        ErrorKind::InvalidCursor => "; take the cursor from the page before, of the same list",
+/// What a command does with a graph, which decides what can be done about its errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Reads or changes a graph that must exist.
+    Use,
+    /// Opens a graph, or makes one where there is none.
+    Make,
+    Backup,
+    Restore,
+    Salvage,
+}
+
+/// The same for every command that opens a graph which must exist.
+const NO_GRAPH: &str = "; name the directory of a graph with --db, or make a graph with \
+                        `followgraph --db DIR import FILE`";
+const DAMAGED_GRAPH: &str = "; nothing was changed: restore a backup, or save what is left with \
+                             `followgraph salvage DIR NEW_DIR`, and check the disk";
+
+/// What to do about an error of a command, where the error itself does not say. `opening` is
+/// whether the graph named by `--db` could not be opened.
+fn advice(task: Task, kind: ErrorKind, opening: bool) -> &'static str {
+    match (kind, task) {
+        (ErrorKind::UnsupportedVersion, _) => {
+            "; use the version of followgraph that wrote it, or later"
+        }
+        (ErrorKind::InvalidCursor, _) => "; take the cursor from the page before, of the same list",
+        (ErrorKind::RepairRefused, _) => {
+            "; if the list is a part of what the other system has, name its accounts with \
+             --only-accounts or remove nothing with --add-only; if the removals are right, allow \
+             them with --max-removals"
+        }
+        (ErrorKind::NotAGraph, Task::Use) => NO_GRAPH,
+        (ErrorKind::NotAGraph, Task::Backup) if opening => NO_GRAPH,
+        (ErrorKind::NotAGraph, Task::Restore) => {
+            "; BACKUP is a directory that `followgraph backup` wrote, DEST one that is empty or \
+             does not exist"
+        }
+        (ErrorKind::NotAGraph, Task::Salvage) => {
+            "; SRC is the directory of a graph, DEST one that is empty or does not exist"
+        }
+        (ErrorKind::Corrupt, Task::Backup) if !opening => {
+            "; nothing was backed up: if this file is of the graph, restore an earlier backup or \
+             save what is left with `followgraph salvage DIR NEW_DIR`; if it is of the backup, \
+             back up into an empty directory; and check the disk"
+        }
+        (ErrorKind::Corrupt, Task::Restore) => {
+            "; nothing was restored: use another backup or an earlier --to-position, or save what \
+             is left with `followgraph salvage BACKUP NEW_DIR`, and check the disk"
+        }
+        (ErrorKind::Corrupt, Task::Salvage) => {
+            "; nothing was salvaged: restore a backup, and check the disk"
+        }
+        (ErrorKind::Corrupt, _) => DAMAGED_GRAPH,
+        (ErrorKind::AuditFailed, Task::Use) => "; restore a backup, and report this as a bug",
+        (ErrorKind::AuditFailed, _) => "; report this as a bug",
+        (ErrorKind::ReadOnly, Task::Backup) => {
+            "; another process has the graph open: close it, or back up into an empty directory"
+        }
+        (ErrorKind::Unfinished, Task::Restore) => {
+            "; run the backup into it again, or restore another backup"
+        }
+        // Among others a directory of other files, where the error says to choose an empty one.
         _ => "",
+    }
+}
+
+impl Failure {
+    /// Adds what to do about the failure, in a command that does this.
+    pub(crate) fn advised(&self, task: Task) -> String {
+        format!("{self}{}", self.advice(task))
+    }
+
+    fn advice(&self, task: Task) -> &'static str {
+        match self {
+            Failure::Open { error, .. } => advice(task, error.kind(), true),
+            Failure::Graph(error) => advice(task, error.kind(), false),
+            Failure::After(failure, _) => failure.advice(task),
+            Failure::Usage(_) | Failure::Input(_) | Failure::Output(_) => "",
+        }
     }
 }
 
@@ -119,10 +190,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(message) | Failure::Input(message) => formatter.write_str(message),
             Failure::Open { db, error } => {
-                let advice = advice(error.kind());
-                write!(formatter, "cannot open the graph in {}: {error}{advice}", db.display())
+                write!(formatter, "cannot open the graph in {}: {error}", db.display())
             }
-            Failure::Graph(error) => write!(formatter, "{error}{}", advice(error.kind())),
+            Failure::Graph(error) => write!(formatter, "{error}"),
             Failure::Output(error) => write!(formatter, "cannot write the output: {error}"),
             Failure::After(failure, state) => write!(formatter, "{failure}; {state}"),
         }
@@ -144,5 +214,59 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Failure {
         Failure::Output(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command's errors of the kinds that come with advice, and words of that advice.
+    #[test]
+    fn the_advice_after_an_error_is_for_the_command_that_failed() {
+        let all = [Task::Use, Task::Make, Task::Backup, Task::Restore, Task::Salvage];
+        let table = [
+            (ErrorKind::NotAGraph, ["--db DIR import", "", "", "BACKUP", "SRC"]),
+            (ErrorKind::Corrupt, ["restore a", "restore a", "backed up", "another", "salvaged"]),
+            (ErrorKind::AuditFailed, ["restore", "bug", "bug", "bug", "bug"]),
+            (ErrorKind::UnsupportedVersion, ["version"; 5]),
+            (ErrorKind::InvalidCursor, ["page before"; 5]),
+            (ErrorKind::ReadOnly, ["", "", "another process", "", ""]),
+            (ErrorKind::Unfinished, ["", "", "", "run the backup", ""]),
+            (ErrorKind::DiskFull, [""; 5]),
+            (ErrorKind::UnknownAccount, [""; 5]),
+        ];
+        for (kind, expected) in table {
+            for (task, expected) in all.into_iter().zip(expected) {
+                let plain = Failure::from(Error::from(kind));
+                let text = plain.advised(task);
+                let advice = text.strip_prefix(&plain.to_string()).expect("the error comes first");
+                assert!(advice.contains(expected), "{task:?}, {kind:?}: {advice:?}");
+                assert_eq!(advice.is_empty(), expected.is_empty(), "{task:?}, {kind:?}: {advice}");
+                if task != Task::Use {
+                    assert!(!advice.contains("import"), "{task:?}, {kind:?}: {advice:?}");
+                }
+                if task == Task::Restore || task == Task::Salvage {
+                    assert!(!advice.contains("--db"), "{task:?}, {kind:?}: {advice:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn advice_comes_after_what_the_failure_left() {
+        let failure = Failure::open(Path::new("/g"), ErrorKind::Corrupt.into()).leaving("no more");
+        let text = failure.advised(Task::Backup);
+        assert!(
+            text.starts_with("cannot open the graph in /g: corrupt data; no more; nothing was")
+        );
+        assert!(text.contains("salvage DIR NEW_DIR"), "{text}");
+    }
+
+    #[test]
+    fn a_refused_repair_is_never_told_to_leave_lines_out() {
+        let text = Failure::from(Error::from(ErrorKind::RepairRefused)).advised(Task::Use);
+        assert!(text.contains("--only-accounts") && text.contains("--add-only"), "{text}");
+        assert!(!text.contains("--skip-bad"), "{text}");
     }
 }

@@ -23,11 +23,13 @@ mod export;
 mod failure;
 mod import;
 mod input;
+mod interrupt;
 mod kills;
 mod list;
 mod output;
 mod progress;
 mod salvage;
+mod scope;
 mod serve;
 mod stats;
 mod usersig;
@@ -35,7 +37,7 @@ mod verify;
 mod write;
 
 use clap::{Parser, Subcommand};
-use failure::{Failure, Verdict};
+use failure::{Failure, Task, Verdict};
 use followgraph::{ErrorKind, FollowGraph, Options};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -100,7 +102,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             // What was found before the failure is shown before the failure is.
             let _ = out.flush();
-            output::say(format_args!("followgraph: {failure}"));
+            output::say(format_args!("followgraph: {}", failure.advised(cli.command.task())));
             failure.exit_code()
         }
     }
@@ -156,6 +158,37 @@ fn closing(
     let verdict = run(&graph)?;
     graph.close()?;
     Ok(verdict)
+}
+
+impl Command {
+    fn task(&self) -> Task {
+        match self {
+            Command::Import(_)
+            | Command::Follow(_)
+            | Command::AddAccount(_)
+            | Command::Serve(_)
+            | Command::Cluster(_)
+            | Command::Demo(_)
+            | Command::Certify(_)
+            | Command::CertifyWriter(_) => Task::Make,
+            Command::Backup(_) => Task::Backup,
+            Command::Restore(_) => Task::Restore,
+            Command::Salvage(_) => Task::Salvage,
+            Command::Counts(_)
+            | Command::Check(_)
+            | Command::List(_)
+            | Command::Unfollow(_)
+            | Command::RemoveAccount(_)
+            | Command::Stats(_)
+            | Command::Verify(_)
+            | Command::Checkpoint(_)
+            | Command::Clock(_)
+            | Command::Export(_)
+            | Command::Bench(_)
+            | Command::Usersig(_)
+            | Command::DemoWriter(_) => Task::Use,
+        }
+    }
 }
 
 impl Cli {

@@ -23,10 +23,16 @@ use std::time::Instant;
 /// system, in any format that `import` takes, and every difference is printed:
 /// `missing` is what the list has and the graph does not, `extra` the reverse. The exit code is 1
 /// if they differ. With `--repair` the graph is brought to the list and compared again.
+///
+/// A repair prints what it will do before its first change. Nothing is changed if the list has a
+/// bad line or no follow, or if more would be removed than `--max-removals` allows. On a terminal
+/// it is a dry run unless `--yes` is given. If the list is a part of what the other system has,
+/// give its accounts with `--only-accounts`, or remove nothing with `--add-only`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  followgraph --db graph verify\n  \
                         followgraph --db graph verify --against follows.txt.gz\n  \
-                        followgraph --db graph verify --against follows.txt.gz --repair\n  \
+                        followgraph --db graph verify --against new.txt --repair --dry-run\n  \
+                        followgraph --db graph verify --against new.txt --repair --yes\n  \
                         followgraph --db graph verify --against-counts counts.tsv.gz")]
 pub(crate) struct Verify {
     /// Compare with this edge list, plain, gzip or zstd, or `-` for standard input

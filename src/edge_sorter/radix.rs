@@ -1,6 +1,6 @@
 //! The radix sort of one run of edges in memory: stable, with as much room again as the edges take.
 
-use super::Edge;
+use super::{Edge, Line};
 
 /// Runs shorter than this are sorted by comparing; the tables of a radix sort would cost more.
 const MIN_RADIX_EDGES: usize = 4096;
@@ -14,7 +14,12 @@ const PART_EDGES: usize = 8192;
 
 /// Sorts by key, stable, where `from` has `from_bits` bits and `to` has `to_bits`, or 0 where the
 /// edges are in the order of `to`. `scratch` is grown as needed; its contents mean nothing.
-pub(super) fn sort(edges: &mut [Edge], scratch: &mut Vec<Edge>, from_bits: u32, to_bits: u32) {
+pub(super) fn sort<L: Line>(
+    edges: &mut [Edge<L>],
+    scratch: &mut Vec<Edge<L>>,
+    from_bits: u32,
+    to_bits: u32,
+) {
     // An exported graph is sorted already, and looking is much cheaper than sorting.
     if edges.is_sorted_by_key(|edge| edge.key()) {
         return;
@@ -24,7 +29,7 @@ pub(super) fn sort(edges: &mut [Edge], scratch: &mut Vec<Edge>, from_bits: u32, 
         return;
     }
     scratch.reserve_exact(edges.len().saturating_sub(scratch.len()));
-    scratch.resize(edges.len(), Edge { from: 0, to: 0, at: 0 });
+    scratch.resize(edges.len(), Edge::default());
     // One pass over the highest bits makes parts that fit the processor's cache, where the many
     // passes over the other bits cost a fraction of what they would cost in main memory.
     let part_bits = bit_len((edges.len() / PART_EDGES) as u32).clamp(1, MAX_DIGIT_BITS);
@@ -55,7 +60,11 @@ fn digits(to_bits: u32, from_bits: u32) -> Vec<Digit> {
 }
 
 /// Sorts `part` into `sorted`, which has the same length; `part` is left in any state.
-fn sort_part<'e>(mut part: &'e mut [Edge], mut sorted: &'e mut [Edge], digits: &[Digit]) {
+fn sort_part<'e, L: Line>(
+    mut part: &'e mut [Edge<L>],
+    mut sorted: &'e mut [Edge<L>],
+    digits: &[Digit],
+) {
     let few = part.len() < MIN_RADIX_EDGES;
     if few {
         part.sort_by_key(|edge| edge.key());
@@ -92,7 +101,7 @@ pub(super) fn bit_len(value: u32) -> u32 {
 
 /// Copies `edges` to `target` in the order of one digit, equal digits in the order they had.
 /// Returns where the edges of each digit end.
-fn scatter(edges: &[Edge], target: &mut [Edge], digit: Digit) -> Vec<usize> {
+fn scatter<L: Line>(edges: &[Edge<L>], target: &mut [Edge<L>], digit: Digit) -> Vec<usize> {
     match digit.of {
         Field::From => scatter_by(edges, target, digit, |edge| edge.from),
         Field::To => scatter_by(edges, target, digit, |edge| edge.to),
@@ -100,14 +109,14 @@ fn scatter(edges: &[Edge], target: &mut [Edge], digit: Digit) -> Vec<usize> {
 }
 
 #[inline]
-fn scatter_by(
-    edges: &[Edge],
-    target: &mut [Edge],
+fn scatter_by<L: Line>(
+    edges: &[Edge<L>],
+    target: &mut [Edge<L>],
     digit: Digit,
-    field: impl Fn(&Edge) -> u32,
+    field: impl Fn(&Edge<L>) -> u32,
 ) -> Vec<usize> {
     let mask = (1 << digit.bits) - 1;
-    let value = |edge: &Edge| ((field(edge) >> digit.shift) & mask) as usize;
+    let value = |edge: &Edge<L>| ((field(edge) >> digit.shift) & mask) as usize;
     let mut next = vec![0usize; mask as usize + 1];
     for edge in edges {
         next[value(edge)] += 1;

@@ -4,7 +4,7 @@ use super::FollowGraph;
 use crate::backup::{Destination, remove_leftovers, write_copy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::restore::Source;
-use crate::storage::{DirectoryStorage, Storage, random_bytes};
+use crate::storage::{DirectoryStorage, Storage, fill, random_bytes};
 use crate::types::{BackupCoverage, BackupReport, RestoreReport};
 use std::path::Path;
 
@@ -45,8 +45,8 @@ impl FollowGraph {
     /// backup, one that was written to or that this graph did not lead to. `PositionLost` when the
     /// log does not go back that far, or has a bulk load in between: take a whole one into an empty
     /// directory. `ReadOnly` for an increment by a handle that only reads. Otherwise as
-    /// [`checkpoint`](FollowGraph::checkpoint). What was there before is
-    /// as it was.
+    /// [`checkpoint`](FollowGraph::checkpoint). What was there before is as it was, and a directory
+    /// that was empty or missing is so again.
     ///
     /// ```
     /// use followgraph::FollowGraph;
@@ -62,7 +62,7 @@ impl FollowGraph {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn backup(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
-        self.backup_to(&DirectoryStorage::open(directory.as_ref(), true)?)
+        fill(directory.as_ref(), |storage| self.backup_to(storage.as_ref()))
     }
 
     /// [`backup`](FollowGraph::backup) to a storage.
@@ -121,7 +121,8 @@ impl FollowGraph {
     ///
     /// `InvalidArgument` for a moment that is not covered, with the ones that are, and for a
     /// directory that holds files; `Corrupt` with file and offset; `NotAGraph`, `Unfinished`,
-    /// `InUse` for a source that is none; `AuditFailed`, `DiskFull`, `Io`.
+    /// `InUse` for a source that is none; `AuditFailed`, `DiskFull`, `Io`. A destination that was
+    /// empty or missing is so again.
     ///
     /// ```
     /// use followgraph::{FollowGraph, RestoreTo};
@@ -142,8 +143,9 @@ impl FollowGraph {
         to: RestoreTo,
     ) -> Result<RestoreReport> {
         let (storage, source) = open_source(source.as_ref())?;
-        let destination = DirectoryStorage::open(destination.as_ref(), true)?;
-        restore_to(&storage, &source, &destination, to)
+        fill(destination.as_ref(), |destination| {
+            restore_to(&storage, &source, destination.as_ref(), to)
+        })
     }
 
     /// [`restore`](FollowGraph::restore) from one storage to another.

@@ -8,6 +8,8 @@
 //! Each follow is looked for at its follower. Where a follower's own lists are on another node, it
 //! is looked for at the account it follows, in a second pass over the same piece.
 
+mod scope;
+
 use super::bulk::names::Names;
 use super::{FollowGraph, Shared};
 use crate::accounts::{Accounts, RecordFields};
@@ -18,6 +20,7 @@ use crate::format::check_name;
 use crate::graph::Graph;
 use crate::storage::ScratchDirectory;
 use crate::types::AccountId;
+use scope::{IdSet, Scope, ids_of};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -31,7 +34,9 @@ pub struct Comparing<'a> {
     own_id_count: u32,
     names: Names,
     listed: Listed,
+    scope: Option<Scope>,
     options: CompareOptions,
+    has_follows: bool,
     /// Set when follows were lost, and the comparison with them.
     failed: bool,
 }
@@ -106,14 +111,19 @@ pub struct Comparison {
     pub sequence: u64,
     /// False when it was stopped: then there may be more differences than were told.
     pub complete: bool,
-    /// Accounts of the graph.
+    /// Accounts of the graph; with [`Comparing::only`], those among the accounts given.
     pub account_count: u64,
-    /// Follows of the graph.
+    /// Follows of the graph; with [`Comparing::only`], those of the accounts given, each counted
+    /// when its follower is compared.
     pub follow_count: u64,
     /// Accounts that the list names.
     pub listed_account_count: u64,
     /// Follows of the list, each counted once.
     pub listed_follow_count: u64,
+    /// Follows of the list left out because [`Comparing::only`] does not name their follower.
+    pub out_of_scope_count: u64,
+    /// Follows of the list that [`Comparing::add`] refused because of a bad name.
+    pub refused_follow_count: u64,
     /// Repeated follows of the list, left out: the first one counts.
     pub duplicate_count: u64,
     /// Follows of oneself in the list, left out.
@@ -204,8 +214,10 @@ impl FollowGraph {
             graph,
             own_id_count: accounts.len(),
             names: Names::new(accounts)?,
-            listed: Listed { sorter, named: IdSet::default(), self_follow_count: 0 },
+            listed: Listed { sorter, named: IdSet::default(), counts: ListedCounts::default() },
+            scope: None,
             options: CompareOptions::default(),
+            has_follows: false,
             failed: false,
         })
     }
@@ -227,7 +239,15 @@ struct Listed {
     sorter: EdgeSorter,
     /// The accounts it names.
     named: IdSet,
-    self_follow_count: u64,
+    counts: ListedCounts,
+}
+
+/// The follows of the list that are not compared.
+#[derive(Clone, Copy, Default)]
+struct ListedCounts {
+    self_follows: u64,
+    out_of_scope: u64,
+    refused: u64,
 }
 
 impl Listed {
@@ -235,33 +255,10 @@ impl Listed {
         self.named.insert(edge.from);
         self.named.insert(edge.to);
         if edge.from == edge.to {
-            self.self_follow_count += 1;
+            self.counts.self_follows += 1;
             return Ok(());
         }
         self.sorter.push(edge)
-    }
-}
-
-/// Ids, a bit each.
-#[derive(Default)]
-struct IdSet(Vec<u64>);
-
-impl IdSet {
-    fn insert(&mut self, id: u32) {
-        let place = (id / u64::BITS) as usize;
-        if place >= self.0.len() {
-            self.0.resize((place + 1).next_power_of_two(), 0);
-        }
-        self.0[place] |= 1 << (id % u64::BITS);
-    }
-
-    fn contains(&self, id: u32) -> bool {
-        let word = self.0.get((id / u64::BITS) as usize).copied().unwrap_or(0);
-        word >> (id % u64::BITS) & 1 == 1
-    }
-
-    fn len(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 }
 
@@ -283,20 +280,71 @@ impl<'a> Comparing<'a> {
         self
     }
 
+    /// Limits the comparison, and a repair, to the follows of these accounts: to whom they follow,
+    /// not to who follows them. The list may then be a part of what the other system has, as long
+    /// as it has all follows of these accounts. Follows of others in the list are counted and left
+    /// out. Among the accounts of the graph, only these can be extra. A name that neither side has
+    /// means nothing.
+    ///
+    /// Cost: the names in memory.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidName`; `InvalidArgument` when there is no name, when a follow was added before, or
+    /// when it was called before.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+    /// graph.follow("alice", "bob")?;
+    /// graph.follow("carol", "bob")?;
+    /// let comparing = graph.compare(64 << 20, std::env::temp_dir())?;
+    /// let mut comparing = comparing.only(["alice"])?;
+    /// comparing.add("alice", "carol", None)?;
+    /// let found = comparing.finish(&mut |_| ControlFlow::Continue(()))?;
+    /// assert_eq!((found.missing_follow_count, found.extra_follow_count), (1, 1));
+    /// # Ok::<(), followgraph::Error>(())
+    /// ```
+    pub fn only<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Result<Self> {
+        let refused = |message| Err(Error::new(ErrorKind::InvalidArgument, message));
+        if self.scope.is_some() || self.has_follows {
+            return refused("call `only` once, before the first `add`");
+        }
+        let mut scope = Scope::default();
+        for name in names {
+            check_name(name).map_err(|error| error.about(name))?;
+            scope.names.insert(name.to_owned());
+        }
+        if scope.names.is_empty() {
+            return refused("there is no account to compare");
+        }
+        self.scope = Some(scope);
+        Ok(self)
+    }
+
     /// Adds a follow of the other side. One of oneself is counted and left out; its account is
     /// named by it. Without a time the follow's time is not known.
     ///
     /// # Errors
     ///
-    /// `InvalidName`: nothing was added, and the comparison can go on. `DiskFull` or `Io` when
+    /// `InvalidName`: nothing was added, and the comparison can go on, but a repair is refused,
+    /// because what the list lacks would be removed. `DiskFull` or `Io` when
     /// this follow or one before it cannot be written to the temporary file: it cannot go on, and
     /// neither `add` nor `finish` will do anything more.
     pub fn add(&mut self, follower: &str, followed: &str, at: Option<u32>) -> Result<()> {
+        self.has_follows = true;
         for name in [follower, followed] {
-            check_name(name).map_err(|error| error.about(name))?;
+            if let Err(error) = check_name(name) {
+                self.listed.counts.refused += 1;
+                return Err(error.about(name));
+            }
         }
         self.refuse_if_failed()?;
         let listed = &mut self.listed;
+        if self.scope.as_mut().is_some_and(|scope| !scope.takes(follower, followed)) {
+            listed.counts.out_of_scope += 1;
+            return Ok(());
+        }
         let mut take = |edge| listed.push(edge);
         let added = self.names.push(follower, followed, at.unwrap_or(0), &mut take);
         self.failed = added.is_err();
@@ -338,10 +386,17 @@ impl<'a> Comparing<'a> {
         self.refuse_if_failed()?;
         let Comparing { shared, mut graph, own_id_count, names, mut listed, options, .. } = self;
         let (mut accounts, _) = names.finish(&mut |edge| listed.push(edge))?;
+        let scope = match self.scope {
+            Some(scope) => {
+                listed.named.extend(&ids_of(&scope.followed, &accounts)?);
+                Some(ids_of(&scope.names, &accounts)?)
+            }
+            None => None,
+        };
         graph.swap_accounts(&mut accounts);
-        let Listed { sorter, named, self_follow_count } = listed;
+        let Listed { sorter, named, counts } = listed;
         let edges = sorter.finish()?;
-        Ok((Sides { graph, own_id_count, edges, named, self_follow_count, options }, shared))
+        Ok((Sides { graph, own_id_count, edges, named, counts, scope, options }, shared))
     }
 }
 
@@ -353,7 +408,9 @@ pub(super) struct Sides {
     pub(super) own_id_count: u32,
     edges: SortedEdges,
     named: IdSet,
-    self_follow_count: u64,
+    counts: ListedCounts,
+    /// The accounts whose follows are compared, unless all are.
+    scope: Option<IdSet>,
     options: CompareOptions,
 }
 
@@ -401,6 +458,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Counts follows of the graph where the totals of the graph are not what is compared.
+    fn count_in_scope(&mut self, sides: &Sides, follows: u32) {
+        if sides.scope.is_some() {
+            self.counted.follow_count += u64::from(follows);
+        }
+    }
+
     /// Counts a difference and tells it.
     fn found(&mut self, found: Found) -> Result<ControlFlow<()>> {
         let count = match found.kind {
@@ -428,14 +492,20 @@ impl Sides {
     /// Compares from the first account to the last.
     pub(super) fn walk(&self, watch: &mut Watch<'_>) -> Result<Comparison> {
         let totals = self.graph.totals();
-        let counted = Comparison {
+        let mut counted = Comparison {
             sequence: self.graph.position().sequence,
             account_count: u64::from(totals.account_count),
             follow_count: totals.follow_count,
             listed_account_count: self.named.len(),
-            self_follow_count: self.self_follow_count,
+            self_follow_count: self.counts.self_follows,
+            out_of_scope_count: self.counts.out_of_scope,
+            refused_follow_count: self.counts.refused,
             ..Comparison::default()
         };
+        if self.scope.is_some() {
+            let accounts = (0..self.own_id_count).filter(|&id| self.is_compared(id));
+            (counted.account_count, counted.follow_count) = (accounts.count() as u64, 0);
+        }
         let mut walk = Walk { watch, counted };
         let complete = self.walk_all(&mut walk)?.is_continue();
         let mut counted = walk.counted;
@@ -466,11 +536,13 @@ impl Sides {
             for id in cut.ids.clone() {
                 let (outgoing, incoming) = (take(&mut outgoing, id), take(&mut incoming, id));
                 self.read_following(id, &mut list)?;
+                walk.count_in_scope(self, list.len());
                 if !self.is_foreign(id) {
                     go_on!(self.compare(id, outgoing, &list, false, walk));
                 }
                 if has_foreign {
                     self.read_foreign_followers(id, &mut list)?;
+                    walk.count_in_scope(self, list.len());
                     go_on!(self.compare(id, incoming, &list, true, walk));
                 }
             }
@@ -481,7 +553,7 @@ impl Sides {
 
     fn walk_extra_accounts(&self, walk: &mut Walk<'_>) -> Result<ControlFlow<()>> {
         for id in 0..self.own_id_count {
-            if self.graph.accounts().live(id).is_none() || self.named.contains(id) {
+            if !self.is_compared(id) || self.named.contains(id) {
                 continue;
             }
             let counts = self.graph.counts(id).unwrap_or_default();
@@ -494,6 +566,15 @@ impl Sides {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Returns whether this is an account of the graph whose own follows are compared.
+    fn is_compared(&self, id: u32) -> bool {
+        self.graph.accounts().live(id).is_some() && self.is_in_scope(id)
+    }
+
+    fn is_in_scope(&self, id: u32) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.contains(id))
+    }
+
     fn is_foreign(&self, id: u32) -> bool {
         self.graph.accounts().live(id).is_some_and(RecordFields::is_foreign)
     }
@@ -501,7 +582,7 @@ impl Sides {
     /// Whom an account follows, as far as its lists are here.
     fn read_following(&self, id: u32, list: &mut EdgeList) -> Result<()> {
         list.clear();
-        if self.graph.accounts().live(id).is_none() || self.is_foreign(id) {
+        if !self.is_compared(id) || self.is_foreign(id) {
             return Ok(());
         }
         self.graph.lists(id)?.following.decode_into(list)
@@ -515,7 +596,8 @@ impl Sides {
         }
         let mut all = EdgeList::default();
         self.graph.lists(id)?.followers.decode_into(&mut all)?;
-        all.keys().filter(|key| self.is_foreign(key.id)).for_each(|key| list.push(key));
+        let is_compared = |id| self.is_foreign(id) && self.is_in_scope(id);
+        all.keys().filter(|key| is_compared(key.id)).for_each(|key| list.push(key));
         Ok(())
     }
 

@@ -31,13 +31,13 @@ pub(crate) mod tests;
 mod view;
 
 pub use backup::RestoreTo;
-pub use bulk::{BulkLoad, BulkReport};
+pub use bulk::{BulkLoad, BulkOptions, BulkReport};
 pub use compare::{CompareEvent, Comparing, Comparison, Difference};
 pub use consumers::Consumer;
 pub use feed::{Canceller, Changes};
 pub use mutation::Mutation;
 pub use options::{Clock, Durability, MonotonicClock, Options};
-pub use repair::{Fate, Repair, RepairEvent};
+pub use repair::{Fate, RemovalLimit, Repair, RepairEvent, RepairOptions};
 pub use salvage::salvage;
 pub use view::View;
 

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shards::ShardSet;
 #[cfg(feature = "testing")]
 use crate::storage::Storage;
-use crate::storage::{DirectoryStorage, MemoryStorage};
+use crate::storage::{DirectoryStorage, MemoryStorage, fill};
 use crate::store::NewGraph;
 use std::path::Path;
 use std::sync::Arc;
@@ -283,10 +283,17 @@ impl Options {
     ///
     /// `InUse` when another process or handle has it open, `NotAGraph` when the directory holds
     /// other files (or nothing, and `create` is off), `UnsupportedVersion`, `Corrupt` with file
-    /// and offset, `Io`, `DiskFull`, `InvalidArgument` for an option out of range.
+    /// and offset, `Io`, `DiskFull`, `InvalidArgument` for an option out of range. Where no graph
+    /// could be made, a directory that was empty or missing is so again.
     pub fn open(self, directory: impl AsRef<Path>) -> Result<FollowGraph> {
         let options = self.checked()?;
-        let storage = DirectoryStorage::open(directory.as_ref(), options.create)?;
+        if options.create {
+            let start = |storage: &Arc<DirectoryStorage>| {
+                FollowGraph::start(storage.clone(), options.clone())
+            };
+            return fill(directory.as_ref(), start);
+        }
+        let storage = DirectoryStorage::open(directory.as_ref(), false)?;
         FollowGraph::start(Arc::new(storage), options)
     }
 

@@ -5,19 +5,157 @@
 //! that repairs it, and one that is no longer what was compared is left alone: who followed or
 //! unfollowed since knew better than the list. Nothing is kept between two commits but the graph
 //! itself, so a repair that was interrupted is finished by comparing again.
+//!
+//! All differences are counted before the first one is repaired, and a repair that would remove
+//! more than its limit changes nothing.
 
 use super::Shared;
 use super::compare::{Comparing, Comparison, Difference, Found, Kind, Sides, Step};
 use super::mutation::{Editor, Mutation, Who};
 use super::options::Limits;
 use crate::adjacency::EdgeList;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Graph;
 use crate::types::{AccountId, Counts, Outcome};
+use std::fmt;
 use std::ops::ControlFlow;
 
 /// Differences that are repaired by one commit: readers and writers wait for about a millisecond.
 const BATCH_DIFFERENCES: usize = 1024;
+
+/// How much a repair may remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovalLimit {
+    /// At most so many follows and accounts together.
+    Count(u64),
+    /// At most this percentage of the follows that are compared, and of the accounts.
+    Percent(u8),
+}
+
+/// What a repair may do.
+///
+/// ```
+/// use followgraph::{ErrorKind, RemovalLimit, RepairOptions};
+/// use std::ops::ControlFlow;
+/// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
+/// graph.follow("alice", "bob")?;
+/// graph.follow("bob", "alice")?;
+/// let repair = |options: RepairOptions| {
+///     let mut comparing = graph.compare(64 << 20, std::env::temp_dir())?;
+///     comparing.add("alice", "bob", None)?;
+///     comparing.repair(options, &mut |_| ControlFlow::Continue(()))
+/// };
+/// let error = repair(RepairOptions::new()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::RepairRefused);
+/// assert_eq!(repair(RepairOptions::new().add_only(true))?.kept_count, 1);
+/// assert_eq!(graph.stats().follow_count, 2);
+/// let options = RepairOptions::new().max_removals(RemovalLimit::Count(1));
+/// assert_eq!(repair(options)?.repaired_count, 1);
+/// # Ok::<(), followgraph::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairOptions {
+    max_removals: RemovalLimit,
+    add_only: bool,
+    remove_accounts: bool,
+}
+
+impl Default for RepairOptions {
+    fn default() -> RepairOptions {
+        let max_removals = RemovalLimit::Percent(10);
+        RepairOptions { max_removals, add_only: false, remove_accounts: false }
+    }
+}
+
+impl RepairOptions {
+    /// Returns the default options.
+    pub fn new() -> RepairOptions {
+        RepairOptions::default()
+    }
+
+    /// Sets how much may be removed. A repair that would remove more is refused as a whole.
+    /// Default: 10 % of the follows, and of the accounts.
+    #[must_use]
+    pub fn max_removals(mut self, limit: RemovalLimit) -> RepairOptions {
+        self.max_removals = limit;
+        self
+    }
+
+    /// Sets whether extra follows and accounts are kept. Default: false.
+    #[must_use]
+    pub fn add_only(mut self, add_only: bool) -> RepairOptions {
+        self.add_only = add_only;
+        self
+    }
+
+    /// Sets whether extra accounts are removed, where no follow of theirs is left. Default: false.
+    #[must_use]
+    pub fn remove_accounts(mut self, remove: bool) -> RepairOptions {
+        self.remove_accounts = remove;
+        self
+    }
+
+    /// Returns how many follows and how many accounts a repair of these differences removes.
+    pub fn removals(&self, found: &Comparison) -> (u64, u64) {
+        match (self.add_only, self.remove_accounts) {
+            (true, _) => (0, 0),
+            (false, false) => (found.extra_follow_count, 0),
+            (false, true) => (found.extra_follow_count, found.extra_account_count),
+        }
+    }
+
+    /// Checks whether these differences may be repaired. [`Comparing::repair`] does so before its
+    /// first change.
+    ///
+    /// # Errors
+    ///
+    /// `RepairRefused` when [`Comparing::add`] refused a follow of the list, when the list has no
+    /// follow, or when more would be removed than the limit.
+    pub fn check(&self, found: &Comparison) -> Result<()> {
+        let refused = |message: String| Err(Error::new(ErrorKind::RepairRefused, message));
+        if found.refused_follow_count > 0 {
+            let count = found.refused_follow_count;
+            return refused(format!("the list is not whole: follows with bad names: {count}"));
+        }
+        if found.listed_follow_count == 0 && found.out_of_scope_count == 0 {
+            return refused("the list has no follow".to_owned());
+        }
+        let (follows, accounts) = self.removals(found);
+        if self.max_removals.allows((follows, found.follow_count), (accounts, found.account_count))
+        {
+            return Ok(());
+        }
+        refused(format!(
+            "it would remove {follows} of {} follows and {accounts} of {} accounts, and the limit \
+             is {}",
+            found.follow_count, found.account_count, self.max_removals,
+        ))
+    }
+}
+
+impl RemovalLimit {
+    /// Returns whether so many removals, of so many there are, are within the limit.
+    fn allows(self, follows: (u64, u64), accounts: (u64, u64)) -> bool {
+        let is_within = |(count, total): (u64, u64), percent| {
+            u128::from(count) * 100 <= u128::from(total) * u128::from(percent)
+        };
+        match self {
+            RemovalLimit::Count(max) => follows.0.saturating_add(accounts.0) <= max,
+            RemovalLimit::Percent(percent) => {
+                is_within(follows, percent) && is_within(accounts, percent)
+            }
+        }
+    }
+}
+
+impl fmt::Display for RemovalLimit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemovalLimit::Count(max) => write!(formatter, "{max} removals"),
+            RemovalLimit::Percent(percent) => write!(formatter, "{percent} %"),
+        }
+    }
+}
 
 /// What became of a difference.
 #[non_exhaustive]
@@ -29,7 +167,7 @@ pub enum Fate {
     SoAlready,
     /// The graph was changed there since the comparison, in another way. It was left alone.
     ChangedSince,
-    /// It is an extra account, and those were not to be removed.
+    /// It is an extra account or follow, and those were not to be removed.
     Kept,
     /// The graph refused the change, for this reason: both accounts are foreign, for example.
     Refused(Error),
@@ -39,9 +177,14 @@ pub enum Fate {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug)]
 pub enum RepairEvent<'a> {
+    /// What the comparison found. Comes once, after all differences were counted and before they
+    /// are checked against the options and the first one is repaired. Stopping here leaves the
+    /// graph as it was.
+    Found(&'a Comparison),
     /// A difference, and what became of it.
     Difference(Difference<'a>, &'a Fate),
-    /// How many of how many accounts are compared and repaired.
+    /// How many of how many steps are done: each account is compared twice, the second time to
+    /// repair it.
     Progress(u64, u64),
 }
 
@@ -56,7 +199,7 @@ pub struct Repair {
     pub so_already_count: u64,
     /// [`Fate::ChangedSince`] differences.
     pub changed_since_count: u64,
-    /// [`Fate::Kept`] accounts.
+    /// [`Fate::Kept`] accounts and follows.
     pub kept_count: u64,
     /// [`Fate::Refused`] differences.
     pub refused_count: u64,
@@ -79,8 +222,12 @@ impl Comparing<'_> {
     /// Compares as [`finish`](Comparing::finish) does, and brings the graph to the list: missing
     /// accounts and follows are added, with the times of the list, extra follows are removed, and
     /// where times are compared, follows with other times are made anew with those of the list.
-    /// Extra accounts are removed only with `remove_accounts`, and only where no follow of theirs
-    /// is left.
+    /// Extra accounts are removed only with [`RepairOptions::remove_accounts`], and only where no
+    /// follow of theirs is left.
+    ///
+    /// The differences are counted before the first one is repaired. Nothing is changed when the
+    /// repair would remove more than [`RepairOptions::max_removals`], when the list has no follow,
+    /// or when [`add`](Comparing::add) refused a follow of it.
     ///
     /// Readers and writers go on: there is a commit for each thousand differences. A difference
     /// is repaired only if the graph is there as it was compared. Where somebody has made or
@@ -93,16 +240,19 @@ impl Comparing<'_> {
     ///
     /// # Errors
     ///
-    /// As [`finish`](Comparing::finish) while nothing was changed yet; as
+    /// `RepairRefused` as by [`RepairOptions::check`]: nothing was changed. As
+    /// [`finish`](Comparing::finish) while nothing was changed yet; as
     /// [`apply`](crate::FollowGraph::apply) for a commit.
     ///
     /// ```
+    /// use followgraph::{RemovalLimit, RepairOptions};
     /// use std::ops::ControlFlow;
     /// let graph = followgraph::Options::new().create_missing_accounts(true).in_memory()?;
     /// graph.follow("alice", "bob")?;
     /// let mut comparing = graph.compare(64 << 20, std::env::temp_dir())?;
     /// comparing.add("bob", "alice", Some(1_702_262_118))?;
-    /// let repair = comparing.repair(false, &mut |_| ControlFlow::Continue(()))?;
+    /// let options = RepairOptions::new().max_removals(RemovalLimit::Percent(100));
+    /// let repair = comparing.repair(options, &mut |_| ControlFlow::Continue(()))?;
     /// assert_eq!(repair.repaired_count, 2);
     /// assert!(graph.relation("bob", "alice")?.following);
     /// assert!(!graph.relation("alice", "bob")?.following);
@@ -110,14 +260,25 @@ impl Comparing<'_> {
     /// ```
     pub fn repair(
         self,
-        remove_accounts: bool,
+        options: RepairOptions,
         watch: &mut dyn FnMut(RepairEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Repair> {
         let (sides, shared) = self.sort()?;
+        let counted = sides.walk(&mut |step| {
+            Ok(match step {
+                Step::Found(_) => ControlFlow::Continue(()),
+                Step::Progress(done, total) => watch(RepairEvent::Progress(done, 2 * total)),
+            })
+        })?;
+        if !counted.complete || watch(RepairEvent::Found(&counted)).is_break() {
+            let found = Comparison { complete: false, ..counted };
+            return Ok(Repair { found, ..Repair::default() });
+        }
+        options.check(&counted)?;
         let mut under_way = UnderWay {
             sides: &sides,
             shared,
-            remove_accounts,
+            options,
             batch: Vec::with_capacity(BATCH_DIFFERENCES),
             repair: Repair::default(),
             watch,
@@ -134,7 +295,7 @@ impl Comparing<'_> {
 struct UnderWay<'a> {
     sides: &'a Sides,
     shared: &'a Shared,
-    remove_accounts: bool,
+    options: RepairOptions,
     /// Differences that were found and are to be repaired together.
     batch: Vec<Found>,
     repair: Repair,
@@ -149,7 +310,9 @@ impl UnderWay<'_> {
                 let is_full = self.batch.len() == BATCH_DIFFERENCES;
                 if is_full { self.repair_batch() } else { Ok(ControlFlow::Continue(())) }
             }
-            Step::Progress(done, total) => Ok((self.watch)(RepairEvent::Progress(done, total))),
+            Step::Progress(done, total) => {
+                Ok((self.watch)(RepairEvent::Progress(total + done, 2 * total)))
+            }
         }
     }
 
@@ -229,6 +392,7 @@ impl UnderWay<'_> {
                 }
                 Kind::ExtraAccount => Ok(None),
                 Kind::MissingFollow => self.look_at_missing(live, found),
+                Kind::ExtraFollow if self.options.add_only => Ok(Some(Fate::Kept)),
                 Kind::ExtraFollow => Ok(match following.time(live, found)? {
                     None => Some(Fate::SoAlready),
                     Some(at) => (at != found.at).then_some(Fate::ChangedSince),
@@ -244,7 +408,7 @@ impl UnderWay<'_> {
 
     /// An extra account goes when all its follows went, with those that were extra.
     fn look_at_account(&self, live: &Graph, id: u32) -> Option<Fate> {
-        if !self.remove_accounts {
+        if !self.options.remove_accounts || self.options.add_only {
             return Some(Fate::Kept);
         }
         match live.counts(id) {

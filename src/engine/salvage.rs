@@ -14,7 +14,7 @@ use crate::format::{FileKind, Identity, RecordReader, file_kind, image_file_name
 use crate::graph::Graph;
 use crate::image::{DamagedImage, Image};
 use crate::log::{Frame, SegmentHeader};
-use crate::storage::{DirectoryStorage, Storage, random_bytes};
+use crate::storage::{DirectoryStorage, Storage, fill, random_bytes};
 use crate::store::{check_empty, create_segment, publish, publish_empty};
 use crate::types::{AffectedAccount, DamagedRange, SalvageReport};
 use frames::DamagedLog;
@@ -43,8 +43,8 @@ use std::sync::Arc;
 ///
 /// `NotAGraph` when `source` has no image and no log, `InUse` when a process has it open,
 /// `Corrupt` when there is no image with a whole header and no log from its beginning on,
-/// `InvalidArgument` when `destination` holds files, `Io`, `DiskFull`. After an error, remove what
-/// is in `destination`.
+/// `InvalidArgument` when `destination` holds files, `Io`, `DiskFull`. A destination that was
+/// empty or missing is so again.
 ///
 /// ```
 /// use followgraph::FollowGraph;
@@ -62,16 +62,7 @@ pub fn salvage(source: impl AsRef<Path>, destination: impl AsRef<Path>) -> Resul
     let mut source = DirectoryStorage::open_unlocked(source.as_ref())?;
     source.lock_shared()?;
     let found = Remains::read(&source)?;
-    let destination = Arc::new(DirectoryStorage::open(destination.as_ref(), true)?);
-    check_empty(destination.as_ref(), "what is salvaged")?;
-    let mut report = found.save(&source, destination.as_ref())?;
-    let mut options = Options::new().create(false).checkpoint_log_bytes(None);
-    // A removal that was under way goes on when the graph is opened to be used.
-    options.finishes_removals = false;
-    let verified = FollowGraph::start(destination, options)?.verify()?;
-    report.account_count = verified.account_count;
-    report.follow_count = verified.follow_count;
-    Ok(report)
+    fill(destination.as_ref(), |destination| found.save_verified(&source, destination))
 }
 
 /// What there is of a damaged graph.
@@ -146,6 +137,23 @@ impl Remains {
         let newest = images.first().map_or(0, |image| image.header.position.sequence);
         let last_image_sequence = last_image_sequence.max(newest);
         Ok(Remains { images, log, graph_id, last_image_sequence, damage })
+    }
+
+    /// Saves everything into an empty directory, and verifies what is there then.
+    fn save_verified(
+        self,
+        source: &dyn Storage,
+        destination: &Arc<DirectoryStorage>,
+    ) -> Result<SalvageReport> {
+        check_empty(destination.as_ref(), "what is salvaged")?;
+        let mut report = self.save(source, destination.as_ref())?;
+        let mut options = Options::new().create(false).checkpoint_log_bytes(None);
+        // A removal that was under way goes on when the graph is opened to be used.
+        options.finishes_removals = false;
+        let verified = FollowGraph::start(destination.clone(), options)?.verify()?;
+        report.account_count = verified.account_count;
+        report.follow_count = verified.follow_count;
+        Ok(report)
     }
 
     fn save(mut self, source: &dyn Storage, destination: &dyn Storage) -> Result<SalvageReport> {

@@ -5,7 +5,7 @@ use crate::backup::{Destination, write_composed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Composition, Graph, Part};
 use crate::shards::{ShardDigest, ShardSet, VirtualShard};
-use crate::storage::{DirectoryStorage, Storage, random_bytes};
+use crate::storage::{DirectoryStorage, Storage, fill, random_bytes};
 use std::path::Path;
 
 impl FollowGraph {
@@ -81,8 +81,18 @@ impl FollowGraph {
         hosted: &ShardSet,
         pinned: impl FnOnce(),
     ) -> Result<()> {
-        let destination = DirectoryStorage::open(destination.as_ref(), true)?;
-        if let Destination::Backup(_) = Destination::examine(&destination)? {
+        fill(destination.as_ref(), |destination| {
+            FollowGraph::compose_into(destination.as_ref(), graphs, hosted, pinned)
+        })
+    }
+
+    fn compose_into(
+        destination: &dyn Storage,
+        graphs: &[&FollowGraph],
+        hosted: &ShardSet,
+        pinned: impl FnOnce(),
+    ) -> Result<()> {
+        if let Destination::Backup(_) = Destination::examine(destination)? {
             let message = "a composed graph goes into a directory of its own; choose an empty one";
             let error = Error::new(ErrorKind::InvalidArgument, message);
             return Err(error.at_path(&destination.path("")));
@@ -98,7 +108,7 @@ impl FollowGraph {
         }
         let parts: Vec<Part<'_>> = parts.iter().map(Part::new).collect::<Result<_>>()?;
         let composition = Composition::new(&parts, hosted, random_bytes()?)?;
-        write_composed(&destination, &composition)?;
+        write_composed(destination, &composition)?;
         drop(turns);
         Ok(())
     }

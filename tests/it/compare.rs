@@ -5,7 +5,8 @@ use crate::support::{HandClock, Random, bytes_of, quick_dir, walk};
 use followgraph::testing::Model;
 use followgraph::{
     Audit, CompareEvent, Comparing, Comparison, Difference, Durability, ErrorKind, Fate,
-    FollowGraph, Mutation, Options, Page, Repair, RepairEvent, Verification, VerifyProgress,
+    FollowGraph, Mutation, Options, Page, RemovalLimit, Repair, RepairEvent, RepairOptions,
+    Verification, VerifyProgress,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -78,12 +79,18 @@ fn compare_told(comparing: Comparing<'_>) -> (Comparison, Vec<String>) {
     (found.unwrap(), told)
 }
 
+/// Options that let a repair remove everything that is extra.
+fn unlimited() -> RepairOptions {
+    RepairOptions::new().max_removals(RemovalLimit::Percent(100))
+}
+
 fn repair_told(
     comparing: Comparing<'_>,
     remove_accounts: bool,
 ) -> (Repair, BTreeMap<String, String>) {
     let mut told = BTreeMap::new();
-    let repair = comparing.repair(remove_accounts, &mut |event| {
+    let options = unlimited().remove_accounts(remove_accounts);
+    let repair = comparing.repair(options, &mut |event| {
         if let RepairEvent::Difference(difference, fate) = event {
             let fate = match fate {
                 Fate::Refused(error) => format!("{:?}", error.kind()),
@@ -335,6 +342,11 @@ proptest! {
         let listed = Listed::new(&list);
         let expected = listed.differences(&model, true, lonely);
         let comparing = begin(&graph, &list).times(true).lonely_accounts(lonely);
+        if listed.follows.is_empty() {
+            let refused = comparing.repair(unlimited(), &mut |_| ControlFlow::Continue(()));
+            prop_assert_eq!(refused.unwrap_err().kind(), ErrorKind::RepairRefused);
+            return Ok(());
+        }
         let (repair, told) = repair_told(comparing, true);
         prop_assert_eq!(&told.keys().cloned().collect::<BTreeSet<_>>(), &expected);
         prop_assert!(repair.found.complete);
@@ -667,7 +679,7 @@ fn a_repair_leaves_what_others_write_meanwhile() {
                 graph.checkpoint().unwrap();
             }
         });
-        let repair = comparing.repair(false, &mut |_| ControlFlow::Continue(())).unwrap();
+        let repair = comparing.repair(unlimited(), &mut |_| ControlFlow::Continue(())).unwrap();
         stop.store(true, Ordering::Release);
         checkpoints.join().unwrap();
         let differences = base.symmetric_difference(&list).count() as u64;
@@ -700,7 +712,7 @@ fn a_repair_that_was_stopped_is_finished_by_the_next() {
         comparing
     };
     let mut count = 0;
-    let stopped = begin().repair(false, &mut |_| {
+    let stopped = begin().repair(unlimited(), &mut |_| {
         count += 1;
         if count < 3000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
@@ -709,7 +721,7 @@ fn a_repair_that_was_stopped_is_finished_by_the_next() {
     let done = graph.stats().account_count + graph.stats().follow_count;
     assert_eq!(stopped.repaired_count, done, "what was told is what is there");
     assert!(done >= 3000 && done < list.len() as u64, "{done}");
-    let rest = begin().repair(false, &mut |_| ControlFlow::Continue(())).unwrap();
+    let rest = begin().repair(unlimited(), &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(rest.found.difference_count(), rest.repaired_count);
     assert_eq!(rest.repaired_count + done, graph.stats().account_count + list.len() as u64);
     assert!(compare_told(begin()).0.is_equal());

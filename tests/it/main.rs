@@ -17,6 +17,7 @@ mod faults;
 mod feed;
 mod flips;
 mod formats;
+mod guards;
 mod import;
 mod kill;
 mod large;

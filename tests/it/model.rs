@@ -2,7 +2,7 @@
 
 use crate::support::{HandClock, Said, assert_equal, assert_verified, kind, quick_dir, said};
 use followgraph::testing::Model;
-use followgraph::{Durability, FollowGraph, Mutation, Options};
+use followgraph::{BulkOptions, Durability, FollowGraph, Mutation, Options};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -49,6 +49,7 @@ struct Setting {
     limits: [Option<u32>; 3],
     removal_slice: usize,
     loaded: Vec<(Name, Name, Option<u32>)>,
+    keep_order: bool,
 }
 
 fn name() -> impl Strategy<Value = Name> {
@@ -88,15 +89,10 @@ fn setting() -> impl Strategy<Value = Setting> {
     let loaded = prop_oneof![2 => Just(Vec::new()), 1 => edges];
     let removal_slice = prop_oneof![3 => 1..4_usize, 1 => Just(256)];
     let limits = [limit(), limit(), limit()];
-    (prop::bool::weighted(0.2), any::<bool>(), limits, removal_slice, loaded).prop_map(
-        |(in_memory, creates_missing, limits, removal_slice, loaded)| Setting {
-            in_memory,
-            creates_missing,
-            limits,
-            removal_slice,
-            loaded,
-        },
-    )
+    (prop::bool::weighted(0.2), any::<bool>(), limits, removal_slice, loaded, any::<bool>())
+        .prop_map(|(in_memory, creates_missing, limits, removal_slice, loaded, keep_order)| {
+            Setting { in_memory, creates_missing, limits, removal_slice, loaded, keep_order }
+        })
 }
 
 /// A graph and its model, side by side.
@@ -151,12 +147,15 @@ impl Pair {
     }
 
     /// Loads the first follows in bulk. The model takes the first of each pair, accounts in order
-    /// of appearance, follows in order of time and then of account; no limit holds in bulk.
+    /// of appearance, follows in order of time and then of account, or of line where lines are
+    /// kept; no limit holds in bulk.
     fn load(&mut self) {
         if self.setting.loaded.is_empty() {
             return;
         }
-        let mut load = self.graph.as_ref().unwrap().bulk_load(1 << 20).unwrap();
+        let keep_order = self.setting.keep_order;
+        let options = BulkOptions::new().memory_bytes(1 << 20).keep_order(keep_order);
+        let mut load = self.graph.as_ref().unwrap().bulk_load_with(options).unwrap();
         let mut unlimited = Model::default();
         let mut edges: Vec<(u32, u32, u32)> = Vec::new();
         for (from, to, at) in &self.setting.loaded {
@@ -173,7 +172,9 @@ impl Pair {
         assert_eq!(report.account_count, unlimited.accounts().len() as u64);
         assert_eq!(report.follow_count, edges.len() as u64);
         assert_eq!(report.duplicate_count, (self.setting.loaded.len() - edges.len()) as u64);
-        edges.sort_unstable();
+        if !keep_order {
+            edges.sort_unstable();
+        }
         for (at, from, to) in edges {
             let from = unlimited.account_name(from).unwrap();
             let to = unlimited.account_name(to).unwrap();

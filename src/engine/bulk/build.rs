@@ -2,11 +2,12 @@
 //! threads, and written in order by one.
 //!
 //! Follows of one load that have the same time (or none) are taken in the order of the account
-//! ids. In a list without times the order is then a function of the ids, and takes no space.
+//! ids. In a list without times the order is then a function of the ids, and takes no space. A load
+//! that keeps the order of its lines takes them in that order instead, as commits would.
 
 use crate::accounts::Accounts;
 use crate::adjacency::EdgeList;
-use crate::edge_sorter::{Cut, Edge, Side, SortedEdges};
+use crate::edge_sorter::{Cut, Edge, Line, Side, SortedEdges};
 use crate::error::Result;
 use crate::image::{EncodedAccounts, ImageHeader, ImagePlan, ImageWriter, Position};
 use crate::storage::OutputFile;
@@ -19,10 +20,10 @@ use std::sync::Arc;
 const PIECES_PER_THREAD: usize = 2;
 
 /// Everything a load knows when all its follows are sorted.
-pub(super) struct Loaded {
+pub(super) struct Loaded<L: Line> {
     pub(super) accounts: Accounts,
     pub(super) overflow_name_bytes: u64,
-    pub(super) edges: SortedEdges,
+    pub(super) edges: SortedEdges<L>,
 }
 
 /// Some accounts ready to be written, and how many of the sorted edges went into them.
@@ -31,10 +32,10 @@ struct Piece {
     edge_count: u64,
 }
 
-/// Writes the image. `progress` is told how many of how many sorted edges are done; every follow
-/// is one of them at either of its ends.
-pub(super) fn write_image(
-    loaded: &Arc<Loaded>,
+/// Writes the image. `progress` is told how many of how many follows are done. A follow is sorted
+/// by both of its ends, and counts as one half done when it is written at either.
+pub(super) fn write_image<L: Line>(
+    loaded: &Arc<Loaded<L>>,
     position: Position,
     file: Box<dyn OutputFile>,
     progress: &mut dyn FnMut(u64, u64),
@@ -57,12 +58,12 @@ pub(super) fn write_image(
         move |cut: Cut| encode(&loaded, &cut)
     };
     let mut pieces = Workers::start("followgraph-build", thread_count, under_way_max, encode)?;
-    let (mut done, total) = (0, 2 * loaded.edges.pushed_count());
+    let (mut ends_done, total) = (0, loaded.edges.pushed_count());
     let mut write = |piece: Result<Piece>| -> Result<()> {
         let piece = piece?;
         writer.append(&piece.encoded)?;
-        done += piece.edge_count;
-        progress(done, total);
+        ends_done += piece.edge_count;
+        progress(ends_done / 2, total);
         Ok(())
     };
     for cut in loaded.edges.cuts(id_count, under_way_max) {
@@ -71,12 +72,12 @@ pub(super) fn write_image(
     while let Some(piece) = pieces.next() {
         write(piece)?;
     }
-    progress(done, total);
+    progress(ends_done / 2, total);
     writer.finish(None)
 }
 
 /// Merges the follows of some accounts and encodes their lists.
-fn encode(loaded: &Loaded, cut: &Cut) -> Result<Piece> {
+fn encode<L: Line>(loaded: &Loaded<L>, cut: &Cut) -> Result<Piece> {
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     loaded.edges.merge(cut, Side::Following, &mut forward);
     loaded.edges.merge(cut, Side::Followers, &mut backward);
@@ -99,27 +100,31 @@ fn encode(loaded: &Loaded, cut: &Cut) -> Result<Piece> {
 }
 
 /// Takes the edges of one account off the front of a sorted slice.
-fn take_list(edges: &mut &[Edge], id: u32, list: &mut EdgeList) {
+fn take_list<L: Line>(edges: &mut &[Edge<L>], id: u32, list: &mut EdgeList) {
     let len = edges.iter().take_while(|edge| edge.from == id).count();
     let (own, rest) = edges.split_at(len);
     *edges = rest;
     list.clear();
     list.ids.extend(own.iter().map(|edge| edge.to));
     list.at.extend(own.iter().map(|edge| edge.at));
-    give_ties(list);
+    give_ties(own, list);
 }
 
-/// The places of a load's follows among follows of the same time: the oldest group of a list by
-/// account id itself, which the image need not store; the others 0, 1, 2 and on by account id.
-fn give_ties(list: &mut EdgeList) {
+/// Gives follows of the same time their order: by line where lines are kept, by account id where
+/// not. Where the oldest group of a list is in the order of the account ids, its ties are the ids
+/// themselves, which the image need not store; all others are 0, 1, 2 and on.
+fn give_ties<L: Line>(edges: &[Edge<L>], list: &mut EdgeList) {
     let oldest = list.at.iter().copied().min().unwrap_or(0);
     list.tie.clone_from(&list.ids);
-    if list.at.iter().all(|&at| at == oldest) {
+    let of_oldest = edges.iter().filter(|edge| edge.at == oldest);
+    let oldest_is_by_id = of_oldest.is_sorted_by_key(|edge| edge.line);
+    if oldest_is_by_id && list.at.iter().all(|&at| at == oldest) {
         return;
     }
-    let mut newer: Vec<usize> = (0..list.ids.len()).filter(|&i| list.at[i] != oldest).collect();
-    newer.sort_by_key(|&i| (list.at[i], list.ids[i]));
-    for group in newer.chunk_by(|&a, &b| list.at[a] == list.at[b]) {
+    let is_implied = |i: usize| oldest_is_by_id && list.at[i] == oldest;
+    let mut numbered: Vec<usize> = (0..list.ids.len()).filter(|&i| !is_implied(i)).collect();
+    numbered.sort_by_key(|&i| (list.at[i], edges[i].line, list.ids[i]));
+    for group in numbered.chunk_by(|&a, &b| list.at[a] == list.at[b]) {
         for (tie, &entry) in group.iter().enumerate() {
             list.tie[entry] = tie as u32;
         }

@@ -164,7 +164,8 @@ impl Names {
         }
         let id = |name: usize| follows.ids[name].expect("every name has an id by now");
         for follow in &follows.follows {
-            take(Edge { from: id(follow.follower), to: id(follow.followed), at: follow.at })?;
+            let (from, to) = (id(follow.follower), id(follow.followed));
+            take(Edge { from, to, at: follow.at, line: () })?;
         }
         follows.clear();
         self.spare.push(follows);
