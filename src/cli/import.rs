@@ -3,7 +3,7 @@
 use super::edges::{EdgeLines, TakeEdges};
 use super::failure::{Failure, Verdict};
 use super::input::{Input, NumberedEdge};
-use super::output::{Align, Table, grouped};
+use super::output::{self, Align, Table, grouped};
 use super::progress::{Progress, rate};
 use clap::Args;
 use followgraph::{BulkLoad, Durability, ErrorKind, FollowGraph, Mutation, Options, Outcome};
@@ -40,6 +40,10 @@ pub(crate) struct Import {
     /// directory of the graph. The names are not part of it: they take 100 to 125 bytes an account
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
+    /// The largest size of a log segment, allocated in advance; smaller where there is little room
+    /// on the disk
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    segment_size: u64,
 }
 
 /// What became of the edges.
@@ -56,7 +60,10 @@ impl Import {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
         // The list comes first: a mistyped file name should not leave an empty graph behind.
         let mut input = Input::open(&self.file)?;
-        let options = Options::new().create_missing_accounts(true).durability(Durability::Never);
+        let options = Options::new()
+            .create_missing_accounts(true)
+            .durability(Durability::Never)
+            .segment_bytes(self.segment_size);
         let graph = super::open(options, db)?;
         let started = Instant::now();
         // The graph itself knows best whether it is empty enough to be loaded as a whole.
@@ -68,6 +75,9 @@ impl Import {
             Err(error) => Err(error.into()),
         }?;
         report(&tally, input.name(), started.elapsed(), out)?;
+        if let Some(moved) = graph.stats().directory_moved {
+            output::say(format_args!("followgraph: note: {moved}"));
+        }
         Ok(Verdict::Fine)
     }
 

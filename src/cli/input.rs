@@ -43,8 +43,8 @@ impl Input {
         let unpacked = unpack(source).map_err(failed)?;
         let (chunk_sender, chunks) = sync_channel(WAITING_CHUNKS);
         let (line_sender, lines) = sync_channel(WAITING_CHUNKS);
-        thread::spawn(move || send_chunks(unpacked, &chunk_sender));
-        thread::spawn(move || send_lines(&chunks, &line_sender));
+        start("read", move || send_chunks(unpacked, &chunk_sender))?;
+        start("parse", move || send_lines(&chunks, &line_sender))?;
         Ok(Input { name, total_bytes, read_bytes, lines })
     }
 
@@ -65,6 +65,17 @@ impl Input {
     pub(crate) fn next_lines(&mut self) -> Option<io::Result<Lines>> {
         self.lines.recv().ok()
     }
+}
+
+/// Starts a thread that ends by itself.
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let started = thread::Builder::new().name(format!("followgraph-{name}")).spawn(run);
+    started.map(drop).map_err(|error| {
+        Failure::input(format!(
+            "cannot start a thread to {name} the input: {error}; the limit of processes and \
+             threads (`ulimit -u`) may be reached"
+        ))
+    })
 }
 
 /// A file, or standard input for `-`, unpacked, and what to call it in a message.

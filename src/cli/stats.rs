@@ -51,6 +51,7 @@ struct StatsBody<'a> {
     log_allocated_bytes: u64,
     delta_bytes: u64,
     latched: Option<&'a str>,
+    directory_moved: Option<&'a str>,
     audit: AuditBody,
     recovery: RecoveryBody,
     resident: Option<Resident>,
@@ -138,6 +139,9 @@ fn table(stats: &Stats, audit: &Audit, resident: Option<Resident>) -> Table {
     if let Some(reason) = &stats.latched {
         table.push(vec!["writes are refused".to_owned(), String::new(), reason.clone()]);
     }
+    if let Some(moved) = &stats.directory_moved {
+        table.push(vec!["directory moved".to_owned(), String::new(), moved.clone()]);
+    }
     table
 }
 
@@ -169,6 +173,7 @@ fn body<'a>(stats: &'a Stats, audit: &Audit, resident: Option<Resident>) -> Stat
         log_allocated_bytes: stats.log_allocated_bytes,
         delta_bytes: stats.delta_bytes,
         latched: stats.latched.as_deref(),
+        directory_moved: stats.directory_moved.as_deref(),
         audit: AuditBody {
             sequence: audit.sequence,
             followers_sum: audit.followers_sum,

@@ -85,12 +85,20 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts what the options ask for.
+    /// Starts what the options ask for. Where the system gives no thread for it, those that were
+    /// started end, so that they do not keep the graph open.
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Background> {
-        let mut threads = Vec::new();
+        let mut background = Background { threads: Vec::new() };
+        let started = background.start_all(shared);
+        started.inspect_err(|_| background.stop(&shared.signal))?;
+        Ok(background)
+    }
+
+    fn start_all(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let threads = &mut self.threads;
         if shared.reader.is_some() {
             threads.push(spawn("followgraph-follow", shared, Shared::follow_in_background)?);
-            return Ok(Background { threads });
+            return Ok(());
         }
         if let Durability::Interval(interval) = shared.options.durability {
             threads.push(spawn("followgraph-sync", shared, move |shared| {
@@ -121,7 +129,7 @@ impl Background {
                 {}
             })?);
         }
-        Ok(Background { threads })
+        Ok(())
     }
 
     /// Ends the threads, after what they are at.
@@ -132,6 +140,11 @@ impl Background {
             // A panic of the thread was reported when it happened and left nothing half done.
             let _ = thread.join();
         }
+    }
+
+    /// Forgets the threads, in a process that has a copy of the handle and none of the threads.
+    pub(super) fn abandon(&mut self) {
+        self.threads.drain(..).for_each(std::mem::forget);
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Commit, FollowGraph, Shared};
 use crate::accounts::Accounts;
 use crate::edge_sorter::{Edge, EdgeSorter, Ends};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::check_name;
+use crate::format::{check_name, next_sequence};
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, Position};
 use crate::storage::OutputFile;
@@ -60,8 +60,7 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` when the graph is not empty or another load is under way; `ReadOnly`; `Io`
-    /// when the system gives no threads.
+    /// `InvalidArgument` when the graph is not empty or another load is under way; `ReadOnly`.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -75,7 +74,7 @@ impl FollowGraph {
     /// ```
     pub fn bulk_load(&self, memory_bytes: u64) -> Result<BulkLoad<'_>> {
         let shared = self.shared.as_ref();
-        shared.refuse_if_read_only()?;
+        shared.refuse_if_not_writer()?;
         shared.refuse_if_not_empty()?;
         if self.hosted_shards().is_some() {
             let message = "a sharded graph is loaded through the log that it is fed from";
@@ -83,10 +82,10 @@ impl FollowGraph {
         }
         let turn = LoadingTurn::take(&shared.bulk_loading)?;
         let identity = shared.commit.lock().store.identity();
-        let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes, Ends::Both)?;
+        let sorter = EdgeSorter::new(Box::new(shared.storage.clone()), memory_bytes, Ends::Both);
         Ok(BulkLoad {
             shared,
-            names: Names::new(Accounts::empty(identity))?,
+            names: Names::new(Accounts::empty(identity)),
             follows: Follows { sorter, self_follow_count: 0 },
             failed: false,
             _turn: turn,
@@ -207,7 +206,7 @@ impl Shared {
         let commit: &mut Commit = &mut guard;
         self.refuse_if_latched(commit)?;
         self.refuse_if_not_empty()?;
-        let sequence = commit.sequence + 1;
+        let sequence = next_sequence(commit.sequence)?;
         commit.store.reserve(crate::log::frame_bytes(8) as u64, sequence, &self.sync)?;
         commit.records.clear();
         self.append_frame(commit, sequence, self.sync.durable(), None);

@@ -11,6 +11,7 @@ mod background;
 mod backup;
 mod bulk;
 mod care;
+mod closing;
 mod compare;
 mod consumers;
 mod feed;
@@ -37,10 +38,10 @@ pub use repair::{Fate, Repair, RepairEvent};
 pub use salvage::salvage;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::RecordList;
+use crate::format::{RecordList, next_sequence};
 use crate::locks::Mutex;
 use crate::log::{encode_frame, frame_bytes};
-use crate::storage::Storage;
+use crate::storage::{ReadOnlyDirectory, Storage};
 use crate::store::{Opened, Store, Watched, verify_newest_image};
 use crate::sync::{GroupSync, latched};
 use crate::types::{AccountId, Outcome, Recovery};
@@ -61,6 +62,15 @@ use std::sync::atomic::AtomicBool;
 /// directory open to write; any number of others [read](FollowGraph::open_read_only) what it
 /// writes. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it, and waits
 /// until everything committed is on disk.
+///
+/// A handle belongs to the directory it opened: it goes on there when the path comes to lead
+/// elsewhere, which [`Stats::directory_moved`](crate::Stats::directory_moved) says, or when the
+/// process changes its working directory.
+///
+/// A handle also belongs to the process that opened it. A process forked from that one may drop the
+/// handle, which does nothing, and must not use it otherwise: writes are
+/// [`InUse`](ErrorKind::InUse) errors, and reads may wait for ever for a thread that was not forked.
+/// Open the graph in the forked process instead, to write after the other one has closed it.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
@@ -93,6 +103,8 @@ struct Shared {
     signal: background::Signal,
     bulk_loading: AtomicBool,
     recovery: Recovery,
+    /// The process that opened the graph; one that was forked from it only drops the handle.
+    process_id: u32,
     /// Present on a handle that only reads.
     reader: Option<Reader>,
 }
@@ -196,6 +208,7 @@ impl FollowGraph {
             signal: background::Signal::default(),
             bulk_loading: AtomicBool::new(false),
             recovery,
+            process_id: std::process::id(),
             reader: None,
             options,
         });
@@ -206,7 +219,7 @@ impl FollowGraph {
     /// Opens a graph to read what another process writes.
     fn start_reading(directory: &Path, options: Options) -> Result<FollowGraph> {
         let Watched { directory: storage, graph, tail, recovery } =
-            Watched::open(directory, processor_count)?;
+            Watched::open(&ReadOnlyDirectory::open(directory)?, processor_count)?;
         if options.verify_image {
             graph.image().verify(&mut |_| Ok(()))?;
         }
@@ -231,7 +244,7 @@ impl FollowGraph {
         let (graph_id, log_start) = (header.identity.graph_id, commit.store.log_start());
         let feed = Feed::new(graph_id, storage.clone(), sync.clone(), log_start);
         let shared = Arc::new(Shared {
-            reader: Some(Reader::new(directory, storage.clone(), tail)),
+            reader: Some(Reader::new(storage.clone(), tail)),
             storage,
             checkpoint: Mutex::new(()),
             sync,
@@ -242,6 +255,7 @@ impl FollowGraph {
             signal: background::Signal::default(),
             bulk_loading: AtomicBool::new(false),
             recovery,
+            process_id: std::process::id(),
             options,
         });
         let background = Background::start(&shared)?;
@@ -498,7 +512,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn sync(&self) -> Result<()> {
-        self.shared.refuse_if_read_only()?;
+        self.shared.refuse_if_not_writer()?;
         self.shared.sync.wait_for_all()
     }
 
@@ -514,14 +528,6 @@ impl FollowGraph {
     ) -> Result<Vec<Result<Outcome>>> {
         let room_bytes = mutations.iter().map(Mutation::encoded_bytes_max).sum();
         self.shared.commit(source_position, room_bytes, |editor| editor.execute_all(mutations))
-    }
-}
-
-impl Drop for FollowGraph {
-    fn drop(&mut self) {
-        self.shared.feed.close();
-        self.background.stop(&self.shared.signal);
-        self.shared.close();
     }
 }
 
@@ -564,6 +570,7 @@ impl Shared {
         room_bytes: u64,
         edit: impl FnOnce(&mut Editor<'_>) -> R,
     ) -> Result<Written<R>> {
+        self.refuse_if_not_writer()?;
         let mut guard = self.commit.lock();
         let commit = &mut *guard;
 
@@ -576,7 +583,7 @@ impl Shared {
             let message = "a batch of this size; split it";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        let sequence = commit.sequence + 1;
+        let sequence = next_sequence(commit.sequence)?;
         let room_bytes = frame_bytes(room_bytes as usize + 8) as u64;
         commit.store.reserve(room_bytes, sequence, &self.sync)?;
 
@@ -645,7 +652,7 @@ impl Shared {
     }
 
     fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {
-        self.refuse_if_read_only()?;
+        self.refuse_if_not_writer()?;
         if commit.changing {
             let cause = Error::new(ErrorKind::Latched, "a panic interrupted a commit");
             self.sync.fail(&cause);
@@ -676,25 +683,5 @@ impl Shared {
             commit.checkpoint_due_bytes = commit.log_bytes.saturating_add(step);
         }
         due
-    }
-
-    /// Makes everything durable, says so in a last frame, and gives back the room behind it, so
-    /// that the next open neither doubts the last commits nor looks for a torn tail.
-    fn close(&self) {
-        let mut commit = self.commit.lock();
-        if commit.closed || self.refuse_if_latched(&commit).is_err() {
-            return;
-        }
-        let sequence = commit.sequence + 1;
-        let room = commit.store.reserve(frame_bytes(8) as u64, sequence, &self.sync);
-        if room.is_err() || self.sync.wait_for_all().is_err() {
-            return;
-        }
-        commit.records.clear();
-        self.append_frame(&mut commit, sequence, sequence, None);
-        if self.sync.wait_for(sequence).is_ok() {
-            // Whether that works matters to the space on disk only.
-            let _ = commit.store.truncate();
-        }
     }
 }

@@ -169,6 +169,8 @@ pub struct AppConfig {
     /// Whether following somebody who was never imported imports them.
     #[serde(default)]
     pub create_missing_accounts: bool,
+    /// The largest size of a log segment in bytes, 64 KiB to 4 GiB; 64 MiB if absent.
+    pub segment_bytes: Option<u64>,
     /// Whom to tell of follows and unfollows; nobody if absent.
     pub webhooks: Option<Webhooks>,
 }
@@ -325,6 +327,7 @@ impl AppConfig {
             calls_per_second: documented_calls_per_second(),
             allow: None,
             create_missing_accounts: false,
+            segment_bytes: None,
             webhooks: None,
         }
     }

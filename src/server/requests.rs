@@ -150,7 +150,8 @@ impl Site {
             reasons.push("stopping\n".to_owned());
         }
         if reasons.is_empty() {
-            return reply(StatusCode::OK, TEXT, "ready\n");
+            let notes = self.apps.moved().map(|(app, moved)| format!("note: app {app}: {moved}\n"));
+            return reply(StatusCode::OK, TEXT, format!("ready\n{}", notes.collect::<String>()));
         }
         reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())
     }

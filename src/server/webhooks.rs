@@ -230,11 +230,20 @@ impl Sender {
             lane.iter().try_for_each(|(sequence, event)| self.tell(*sequence, event))
         };
         std::thread::scope(|scope| {
-            let telling: Vec<_> =
-                lanes.values().map(|lane| scope.spawn(move || tell_lane(lane))).collect();
-            telling.into_iter().try_for_each(|lane| {
+            let (mut telling, mut left) = (Vec::new(), Vec::new());
+            for lane in lanes.values() {
+                let tell = move || tell_lane(lane);
+                match std::thread::Builder::new().spawn_scoped(scope, tell) {
+                    Ok(thread) => telling.push(thread),
+                    // Where the system gives no thread, this one tells one lane after the other.
+                    Err(_) => left.push(lane),
+                }
+            }
+            let told_here = left.into_iter().try_for_each(tell_lane);
+            let told = telling.into_iter().try_for_each(|lane| {
                 lane.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread panicked")))
-            })
+            });
+            told.and(told_here)
         })
     }
 

@@ -32,8 +32,8 @@ fn follow_many(graph: &FollowGraph, prefix: &str) {
 
 /// What a handle does that may open or make files: rotation, checkpoint, consumer, backup.
 fn use_everything(graph: &FollowGraph, backup: &Path) {
-    follow_many(graph, "b");
     let mut consumer = graph.consumer("reader").unwrap();
+    follow_many(graph, "b");
     let commit = consumer.next(Duration::from_secs(5)).unwrap().unwrap();
     consumer.acknowledge(commit.sequence).unwrap();
     graph.backup(backup).unwrap();
@@ -57,7 +57,14 @@ fn check_exchange(place: &Path, ends_in: &Path, switch: impl FnOnce()) {
     let graph = writer(place);
     follow_many(&graph, "a");
     let reader = options().open_read_only(place).unwrap();
+    assert_eq!((graph.stats().directory_moved, reader.stats().directory_moved), (None, None));
     switch();
+    for handle in [&graph, &reader] {
+        let moved = handle.stats().directory_moved.expect("the path leads elsewhere");
+        for path in [place, &ends_in.canonicalize().unwrap()] {
+            assert!(moved.contains(path.to_str().unwrap()), "{moved}");
+        }
+    }
     let other = bytes_of(place);
     assert_ne!(other, bytes_of(ends_in));
     use_everything(&graph, &dir.path().join("backup"));
@@ -366,7 +373,7 @@ fn segment_headers_and_positions_with_numbers_near_2_to_the_64_cause_no_panic() 
     let dir = quick_dir();
     let graph = writer(dir.path());
     graph.follow("alice", "bob").unwrap();
-    let mut consumer = graph.consumer("reader").unwrap();
+    let consumer = graph.consumer("reader").unwrap();
     assert!(consumer.acknowledge(u64::MAX).is_err());
     assert!(graph.changes(u64::MAX).is_err());
     drop((consumer, graph));
@@ -375,4 +382,45 @@ fn segment_headers_and_positions_with_numbers_near_2_to_the_64_cause_no_panic() 
     let _ = graph.consumer("reader").map(|mut consumer| consumer.next(Duration::ZERO));
     graph.follow("carol", "bob").unwrap();
     graph.checkpoint().unwrap();
+}
+
+#[test]
+fn a_reader_of_a_directory_that_was_removed_says_so() {
+    let dir = quick_dir();
+    let place = dir.path().join("graph");
+    drop(writer(&place));
+    let reader = options().open_read_only(&place).unwrap();
+    fs::remove_dir_all(&place).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(reader.counts("star").is_err());
+    let moved = reader.stats().directory_moved.unwrap();
+    assert!(moved.contains("no longer there"), "{moved}");
+    // What comes to the same path later is another directory.
+    writer(&place).follow("alice", "star").unwrap();
+    assert!(reader.counts("star").is_err());
+}
+
+#[test]
+fn the_tool_says_that_the_directory_was_moved_while_it_was_open() {
+    let dir = quick_dir();
+    let (place, aside, fifo) =
+        (dir.path().join("graph"), dir.path().join("aside"), dir.path().join("edges"));
+    put_strange_file(&fifo, "FIFO");
+    let mut import = Command::new(env!("CARGO_BIN_EXE_followgraph"));
+    import.arg("--db").arg(&place).arg("import").arg(&fifo).stderr(std::process::Stdio::piped());
+    let child = import.spawn().unwrap();
+    let mut edges = File::options().write(true).open(&fifo).unwrap();
+    std::io::Write::write_all(&mut edges, b"alice bob\n").unwrap();
+    let started = Instant::now();
+    while !place.join("lock").exists() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it never opens the graph");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    fs::rename(&place, &aside).unwrap();
+    drop(edges);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("is no longer there") && told.contains("aside"), "{told}");
+    assert_eq!(star_count(&aside, "bob"), 1);
 }

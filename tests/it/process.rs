@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "forks and signal handlers have no safe form")]
 
 use crate::support::{Mount, child_of, quick_dir, skipped};
-use followgraph::{Durability, ErrorKind, FollowGraph, Mutation, Options};
+use followgraph::{Durability, ErrorKind, FollowGraph, Options};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -157,42 +157,6 @@ fn a_thread_that_cannot_be_started_is_an_error_or_not_needed() {
         let output = with_few_threads(&tool, args, 1).unwrap();
         assert!(!stderr_of(&output).contains("panicked"), "{args:?}: {}", stderr_of(&output));
         assert!(matches!(output.status.code(), Some(1..=3)), "{args:?}: {output:?}");
-    }
-}
-
-extern "C" fn ignore(_signal: libc::c_int) {}
-
-#[test]
-fn a_signal_while_room_is_allocated_does_not_fail_a_commit() {
-    const VARIABLE: &str = "FOLLOWGRAPH_TEST_SIGNALS";
-    let name = "process::a_signal_while_room_is_allocated_does_not_fail_a_commit";
-    let Ok(dir) = std::env::var(VARIABLE) else {
-        let dir = quick_dir();
-        let child = child_of(name, VARIABLE, dir.path().to_str().unwrap());
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        return;
-    };
-    // SAFETY: the handler does nothing, and the structures are local and filled.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = ignore as *const () as usize;
-        assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
-        let tick = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-        let timer = libc::itimerval { it_interval: tick, it_value: tick };
-        assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
-    }
-    let options = options().segment_bytes(256 << 20).durability(Durability::Never);
-    let graph = options.open(dir).unwrap();
-    // Each of these asks for a segment of its own.
-    let name = "n".repeat(255);
-    let batch: Vec<_> = (0..300_000).map(|_| Mutation::unfollow(&name, "star")).collect();
-    for _ in 0..3 {
-        graph.apply(&batch).unwrap();
-        graph.follow("alice", "bob").unwrap();
-        graph.follow("bob", "alice").unwrap();
-        graph.checkpoint().unwrap();
-        graph.unfollow("alice", "bob").unwrap();
     }
 }
 

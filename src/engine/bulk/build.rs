@@ -56,7 +56,7 @@ pub(super) fn write_image(
         let loaded = loaded.clone();
         move |cut: Cut| encode(&loaded, &cut)
     };
-    let mut pieces = Workers::start("followgraph-build", thread_count, under_way_max, encode)?;
+    let mut pieces = Workers::start("followgraph-build", thread_count, under_way_max, encode);
     let (mut done, total) = (0, 2 * loaded.edges.pushed_count());
     let mut write = |piece: Result<Piece>| -> Result<()> {
         let piece = piece?;
