@@ -284,9 +284,12 @@ impl Options {
     /// [`ReadOnly`](ErrorKind::ReadOnly), and so are [`changes`](FollowGraph::changes) and
     /// [`consumer`](FollowGraph::consumer), which are for the process that writes.
     ///
-    /// Where the log cannot be followed any more, because the directory was removed or another
-    /// graph or an older state of this one was put there, answers are errors from then on, until
-    /// it is put right; [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason.
+    /// Where the log cannot be followed any more, because the directory was removed or its files
+    /// were replaced by those of another graph or an older state of this one, answers are errors
+    /// from then on, until it is put right;
+    /// [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason. Where another
+    /// directory takes the path, the handle goes on in the one that it opened, and
+    /// [`Stats::directory_moved`](crate::Stats::directory_moved) says so.
     ///
     /// Cost: opening as [`open`](Options::open). A question asked more than 200 microseconds after
     /// the log was last looked at pays for a look, some microseconds, and for applying what came.
