@@ -9,8 +9,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::{
-    LOG_MAGIC, NO_SOURCE_POSITION, check_header, check_sequence, log_file_name, read_u32, read_u64, seal_header,
-    write_u32, write_u64,
+    LOG_MAGIC, NO_SOURCE_POSITION, check_header, check_sequence, log_file_name, read_u32, read_u64,
+    seal_header, write_u32, write_u64,
 };
 use crate::storage::{LogFile, LogSync, Storage};
 use std::ops::Range;

@@ -236,8 +236,8 @@ fn map_log(file: File, path: PathBuf) -> Result<Box<dyn LogFile>> {
     // refuses to write. The file is shortened by `truncate` alone, which shortens what `write_at`
     // may touch with it. Readers of the same file map only the bytes below the last whole frame,
     // which are never written again.
-    let map = unsafe { MmapMut::map_mut(&file) }
-        .map_err(|source| Error::io("map", &path, &source))?;
+    let map =
+        unsafe { MmapMut::map_mut(&file) }.map_err(|source| Error::io("map", &path, &source))?;
     let len_bytes = map.len();
     Ok(Box::new(MappedLogFile { map, len_bytes, syncer: Arc::new(FileSync { file, path }) }))
 }

@@ -12,7 +12,8 @@ pub(crate) use tail::{Seen, Tail, Watched, newest};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    FORMAT_VERSION, FileKind, Identity, check_sequence, file_kind, image_file_name, log_file_name, version_of,
+    FORMAT_VERSION, FileKind, Identity, check_sequence, file_kind, image_file_name, log_file_name,
+    version_of,
 };
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position};

@@ -90,10 +90,7 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
 }
 
 /// One thread: takes orders until there will be no more.
-fn serve<J, R>(
-    queue: &Mutex<Receiver<Order<J, R>>>,
-    work: &(dyn Fn(J) -> R + Send + Sync),
-) {
+fn serve<J, R>(queue: &Mutex<Receiver<Order<J, R>>>, work: &(dyn Fn(J) -> R + Send + Sync)) {
     loop {
         let order = queue.lock().recv();
         let Ok((job, sender)) = order else { return };
@@ -153,8 +150,8 @@ mod tests {
         for given in [0, 1, 2] {
             let left = AtomicUsize::new(given);
             let spawn = |run: Box<dyn FnOnce() + Send>| {
-                let is_left =
-                    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+                let is_left = left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
                 if is_left.is_err() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }

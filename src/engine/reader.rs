@@ -254,7 +254,9 @@ impl Shared {
         if now < before {
             let message = "the directory holds an earlier state of the graph than was read from \
                            it; open it again to go back";
-            return Err(Error::corrupt(message).at_path(&self.storage.path("")).expected(before, now));
+            return Err(Error::corrupt(message)
+                .at_path(&self.storage.path(""))
+                .expected(before, now));
         }
         let image_sequence = graph.image().header.position.sequence;
         let segments = tail.segments().to_vec();

@@ -104,7 +104,8 @@ impl Remains {
         for (name, len_bytes) in source.list()? {
             let kind = file_kind(&name);
             if let FileKind::Image(number) | FileKind::Log(number) = kind
-                && let Err(error) = check_sequence(number - u64::from(kind == FileKind::Log(number)))
+                && let Err(error) =
+                    check_sequence(number - u64::from(kind == FileKind::Log(number)))
             {
                 let (file, what) = (source.path(&name), error.to_string());
                 damage.push(DamagedRange { file, offset_bytes: 0, len_bytes, what });

@@ -389,8 +389,8 @@ mod tests {
         let app = &config.apps[0];
         assert_eq!((app.max_following, app.calls_per_second.get()), (5000, 200));
         assert_eq!((&app.admins[..], app.segment_bytes), (&["administrator".to_owned()][..], None));
-        let config = read(&format!("http = \"127.0.0.1:0\"\n{APP}segment_bytes = 1048576\n"));
-        assert_eq!(config.unwrap().apps[0].segment_bytes, Some(1 << 20));
+        let told = read(&format!("http = \"127.0.0.1:0\"\n{APP}segment_bytes = 1048576\n"));
+        assert_eq!(told.unwrap().apps[0].segment_bytes, Some(1 << 20));
         assert!(app.graph.get_ref().ends_with("g") && app.graph.get_ref().is_absolute());
         assert!((config.limits.request_seconds - 3.0).abs() < f64::EPSILON);
     }

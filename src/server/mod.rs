@@ -33,9 +33,9 @@ pub use config::{
 use apps::Apps;
 use connections::Listeners;
 use requests::Site;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};

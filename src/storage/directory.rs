@@ -80,17 +80,17 @@ impl Directory {
                 if errno == Errno::NOENT {
                     return Ok(None);
                 }
-                return Err(self.error("open", name, errno.into()));
+                return Err(self.error("open", name, errno));
             }
         };
-        let found = fstat(&file).map_err(|errno| self.error("examine", name, errno.into()))?;
+        let found = fstat(&file).map_err(|errno| self.error("examine", name, errno))?;
         self.refuse_irregular(name, &found)?;
         Ok(Some(file))
     }
 
     /// Opens a regular file that exists; symbolic links are followed.
     pub(super) fn open_regular(&self, name: &str, access: OFlags) -> Result<File> {
-        let missing = || self.error("open", name, io::ErrorKind::NotFound.into());
+        let missing = || self.error("open", name, io::Error::from(io::ErrorKind::NotFound));
         self.open_if_there(name, access)?.ok_or_else(missing)
     }
 
@@ -119,14 +119,14 @@ impl Directory {
         match statat(&self.descriptor, name, AtFlags::empty()) {
             Ok(found) => Ok(Some(identity_of(&found))),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(self.error("examine", name, errno.into())),
+            Err(errno) => Err(self.error("examine", name, errno)),
         }
     }
 
     /// Returns the names and lengths of all files. A link that leads nowhere has no length, but is
     /// there: to open it is an error, and to overlook it would be to overlook what it stood for.
     pub(super) fn list(&self) -> Result<Vec<(String, u64)>> {
-        let failed = |errno: Errno| self.error("list the directory", "", errno.into());
+        let failed = |errno: Errno| self.error("list the directory", "", errno);
         let mut files = Vec::new();
         for entry in Dir::read_from(&self.descriptor).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -152,19 +152,19 @@ impl Directory {
     /// Gives a file another name, replacing one of that name.
     pub(super) fn rename(&self, from: &str, to: &str) -> Result<()> {
         renameat(&self.descriptor, from, &self.descriptor, to)
-            .map_err(|errno| self.error("rename", from, errno.into()))
+            .map_err(|errno| self.error("rename", from, errno))
     }
 
     /// Removes a file.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         unlinkat(&self.descriptor, name, AtFlags::empty())
-            .map_err(|errno| self.error("remove", name, errno.into()))
+            .map_err(|errno| self.error("remove", name, errno))
     }
 
     /// Makes creations, renames and removals durable.
     pub(super) fn sync(&self) -> Result<()> {
         retry_on_intr(|| fsync(&self.descriptor))
-            .map_err(|errno| self.error("sync the directory", "", errno.into()))
+            .map_err(|errno| self.error("sync the directory", "", errno))
     }
 
     /// Says that the path leads elsewhere now, and where the directory is, once that is so.
@@ -185,7 +185,8 @@ impl Directory {
 
     /// Wraps what the operating system said about a file, or with no name about the directory.
     #[cold]
-    pub(super) fn error(&self, action: &str, name: &str, source: io::Error) -> Error {
+    pub(super) fn error(&self, action: &str, name: &str, source: impl Into<io::Error>) -> Error {
+        let source = source.into();
         let path = self.path_of(name);
         if !self.only_reads {
             return Error::io(action, &path, &source);

@@ -65,7 +65,7 @@ impl Lock {
             (Err(Errno::WOULDBLOCK), _) | (_, Err(Errno::WOULDBLOCK)) => {
                 Err(in_use(directory, lock.file.as_ref(), exclusive))
             }
-            (_, Err(errno)) => Err(directory.error("lock", LOCK_FILE_NAME, errno.into())),
+            (_, Err(errno)) => Err(directory.error("lock", LOCK_FILE_NAME, errno)),
             (_, Ok(())) => Ok(lock),
         }
     }

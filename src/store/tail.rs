@@ -69,10 +69,7 @@ impl Watched {
         unreachable!("the last attempt returned")
     }
 
-    fn attempt(
-        directory: &ReadOnlyDirectory,
-        thread_count: fn() -> usize,
-    ) -> Result<Watched> {
+    fn attempt(directory: &ReadOnlyDirectory, thread_count: fn() -> usize) -> Result<Watched> {
         HeldGraph::find(directory)?.open(thread_count)
     }
 }
@@ -152,7 +149,10 @@ fn without_image(directory: &ReadOnlyDirectory, segments: &[u64]) -> Error {
         let message = "there are log segments but no image; put the image back";
         return Error::corrupt(message).at_path(&path);
     }
-    let message = "there is no graph here yet; it is made by opening it to write";
+    let message = match directory.moved() {
+        Some(moved) => format!("there is no graph any more: {moved}"),
+        None => "there is no graph here yet; it is made by opening it to write".to_owned(),
+    };
     Error::new(ErrorKind::NotAGraph, message).at_path(&path)
 }
 

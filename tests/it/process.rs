@@ -92,10 +92,9 @@ fn limited(limit: &str, tool: &Path, args: &[&str]) -> Command {
 
 fn edge_list(dir: &Path, edge_count: usize) -> PathBuf {
     let path = dir.join("edges.txt");
-    let lines: String = (0..edge_count)
-        .map(|number| format!("account-{number} account-{}\n", (number + 7) % edge_count))
-        .collect();
-    fs::write(&path, lines).unwrap();
+    let line = |number| format!("account-{number} account-{}", (number + 7) % edge_count);
+    let lines: Vec<String> = (0..edge_count).map(line).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
     path
 }
 
