@@ -67,10 +67,14 @@ use std::sync::atomic::AtomicBool;
 /// elsewhere, which [`Stats::directory_moved`](crate::Stats::directory_moved) says, or when the
 /// process changes its working directory.
 ///
-/// A handle also belongs to the process that opened it. A process forked from that one may drop the
+/// A handle also belongs to the process that opened it. A forked process may drop its copy of the
 /// handle, which does nothing, and must not use it otherwise: writes are
-/// [`InUse`](ErrorKind::InUse) errors, and reads may wait for ever for a thread that was not forked.
-/// Open the graph in the forked process instead, to write after the other one has closed it.
+/// [`InUse`](ErrorKind::InUse) errors, and reads may wait forever for a thread that was not forked.
+/// Open the graph in the forked process instead; to write, after the other one has closed it.
+///
+/// A program that runs under a limit of the file size (`RLIMIT_FSIZE`) has to ignore or handle
+/// `SIGXFSZ`, or the signal ends it; then reaching the limit is a [`DiskFull`](ErrorKind::DiskFull)
+/// error.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
