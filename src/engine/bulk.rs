@@ -201,6 +201,7 @@ impl Shared {
         &self,
         write: impl FnOnce(Position, Box<dyn OutputFile>) -> Result<ImageHeader>,
     ) -> Result<ImageHeader> {
+        self.refuse_if_forked()?;
         let _one_at_a_time = self.checkpoint.lock();
         let mut guard = self.commit.lock();
         let commit: &mut Commit = &mut guard;

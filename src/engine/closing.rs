@@ -33,6 +33,11 @@ impl Shared {
     /// Refuses writes by a handle that only reads, or of another process. Takes no lock.
     pub(super) fn refuse_if_not_writer(&self) -> Result<()> {
         self.refuse_if_forked()?;
+        self.refuse_if_read_only()
+    }
+
+    /// Refuses writes by a handle that only reads.
+    pub(super) fn refuse_if_read_only(&self) -> Result<()> {
         if self.reader.is_some() { Err(Error::read_only()) } else { Ok(()) }
     }
 

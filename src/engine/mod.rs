@@ -574,7 +574,7 @@ impl Shared {
         room_bytes: u64,
         edit: impl FnOnce(&mut Editor<'_>) -> R,
     ) -> Result<Written<R>> {
-        self.refuse_if_not_writer()?;
+        self.refuse_if_forked()?;
         let mut guard = self.commit.lock();
         let commit = &mut *guard;
 
@@ -656,7 +656,7 @@ impl Shared {
     }
 
     fn refuse_if_latched(&self, commit: &Commit) -> Result<()> {
-        self.refuse_if_not_writer()?;
+        self.refuse_if_read_only()?;
         if commit.changing {
             let cause = Error::new(ErrorKind::Latched, "a panic interrupted a commit");
             self.sync.fail(&cause);
