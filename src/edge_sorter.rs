@@ -190,14 +190,7 @@ pub(crate) struct EdgeSorter<L: Line = ()> {
 
 impl<L: Line> EdgeSorter<L> {
     /// A sorter that spills to a file once `memory_bytes` are full.
-    ///
-    /// # Errors
-    /// `Io` when the system gives no threads.
-    pub(crate) fn new(
-        place: Box<dyn Scratch>,
-        memory_bytes: u64,
-        ends: Ends,
-    ) -> Result<EdgeSorter<L>> {
+    pub(crate) fn new(place: Box<dyn Scratch>, memory_bytes: u64, ends: Ends) -> EdgeSorter<L> {
         let memory_bytes = memory_bytes.max(MIN_MEMORY_BYTES);
         let buffers_bytes = memory_bytes / 4;
         let thread_count = processor_count().min(SORT_THREADS_MAX) as u64;
@@ -215,7 +208,7 @@ impl<L: Line> EdgeSorter<L> {
         run_len: usize,
         kept_bytes_max: u64,
         merge_bytes: u64,
-    ) -> Result<EdgeSorter<L>> {
+    ) -> EdgeSorter<L> {
         assert!(run_len > 0, "a run holds at least one edge");
         let kept_bytes_left = AtomicU64::new(kept_bytes_max);
         let store = Arc::new(RunStore { place, kept_bytes_left, spill: Mutex::new(None) });
@@ -224,16 +217,16 @@ impl<L: Line> EdgeSorter<L> {
             let store = store.clone();
             move |buffers| sort_run(buffers, ends, &store)
         };
-        Ok(EdgeSorter {
+        EdgeSorter {
             store,
-            sorting: Workers::start("followgraph-sort", thread_count, thread_count, sort)?,
+            sorting: Workers::start("followgraph-sort", thread_count, thread_count, sort),
             buffers: Buffers::default(),
             spare: Vec::new(),
             runs: [Vec::new(), Vec::new()],
             run_len,
             merge_bytes,
             pushed_count: 0,
-        })
+        }
     }
 
     /// Adds one edge.
@@ -587,7 +580,6 @@ mod tests {
     fn sorter(storage: &MemoryStorage, run_len: usize, kept_bytes_max: u64) -> EdgeSorter {
         let storage = Arc::new(storage.clone());
         EdgeSorter::with_run_len(Box::new(storage), Ends::Both, run_len, kept_bytes_max, 1 << 20)
-            .expect("there are threads")
     }
 
     fn push_all(sorter: &mut EdgeSorter, edges: &[Edge]) {
@@ -688,8 +680,7 @@ mod tests {
     fn a_side_that_nobody_needs_takes_no_room() {
         let (edges, storage) = (scrambled(5_000, 20), MemoryStorage::default());
         let place = Box::new(Arc::new(storage.clone()));
-        let sorter = EdgeSorter::with_run_len(place, Ends::Followers, 700, 0, 1 << 20);
-        let mut sorter = sorter.expect("there are threads");
+        let mut sorter = EdgeSorter::with_run_len(place, Ends::Followers, 700, 0, 1 << 20);
         push_all(&mut sorter, &edges);
         let sorted = sorter.finish().expect("memory does not fail");
         let files = storage.list().expect("the storage can be listed");
@@ -729,8 +720,7 @@ mod tests {
         let storage = MemoryStorage::default();
         let memory_bytes = 4 * MIN_MEMORY_BYTES;
         let mut sorter =
-            EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes, Ends::Both)
-                .expect("threads");
+            EdgeSorter::new(Box::new(Arc::new(storage.clone())), memory_bytes, Ends::Both);
         push_all(&mut sorter, &scrambled(400_000, 8));
         let threads = processor_count().min(SORT_THREADS_MAX);
         // A sorting thread has a run, as much again to sort it, and as much to hand it over.
@@ -758,8 +748,7 @@ mod tests {
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let edges = scrambled(5_000, 20);
         let mut sorter =
-            EdgeSorter::with_run_len(Box::new(storage.clone()), Ends::Both, 700, 0, 1 << 20)
-                .expect("threads");
+            EdgeSorter::with_run_len(Box::new(storage.clone()), Ends::Both, 700, 0, 1 << 20);
         push_all(&mut sorter, &edges);
         let sorted = sorter.finish().expect("the runs can be mapped");
         assert!(directory.path().join(SPILL_FILE_NAME).exists());

@@ -44,7 +44,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The operating system refused an operation on a file.
     Io,
-    /// The disk has no room left. Nothing was changed.
+    /// The disk has no room left, or the file would exceed the file size limit of the process
+    /// (`RLIMIT_FSIZE`) or of the file system. Nothing was changed.
     DiskFull,
     /// An earlier write or sync failed, so writes are refused until the graph is opened again.
     Latched,
@@ -156,6 +157,10 @@ impl Error {
         let full = matches!(source.kind(), Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge);
         let kind = if full { ErrorKind::DiskFull } else { ErrorKind::Io };
         let advice = match source.kind() {
+            Io::FileTooLarge => {
+                "; this is the limit of the file size, of this process (`ulimit -f`) or of the \
+                 file system: raise it and try again"
+            }
             _ if full => "; free some space and try again",
             Io::PermissionDenied | Io::ReadOnlyFilesystem => {
                 "; the directory must be writable by this process"
@@ -163,6 +168,15 @@ impl Error {
             _ => "",
         };
         Error::new(kind, format!("cannot {action}: {source}{advice}")).at_path(path)
+    }
+
+    /// Says that the graph is open in the process that this one was forked from.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn forked() -> Error {
+        let message = "this process was forked from the one that opened the graph; the handle \
+                       writes there alone";
+        Error::new(ErrorKind::InUse, message)
     }
 
     /// What a handle says that only reads.
@@ -251,7 +265,7 @@ impl ErrorKind {
             ErrorKind::UnsupportedVersion => "written by a newer version of followgraph",
             ErrorKind::Corrupt => "corrupt data",
             ErrorKind::Io => "input or output failed",
-            ErrorKind::DiskFull => "the disk is full",
+            ErrorKind::DiskFull => "the disk is full or a limit is reached",
             ErrorKind::Latched => "writes are refused since an earlier one failed",
             ErrorKind::AuditFailed => "counters and sets disagree",
             ErrorKind::PositionLost => "the changes behind this position are gone",

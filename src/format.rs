@@ -26,8 +26,34 @@ pub(crate) const NAME_BYTES_MAX: usize = 255;
 const CONSUMER_NAME_BYTES_MAX: usize = 64;
 /// One more than the largest account id: the all-ones pattern stays free.
 pub(crate) const ACCOUNT_COUNT_MAX: u32 = u32::MAX;
+/// The highest sequence number of a commit: so far below 2^64 that sums with it do not overflow.
+/// The segment after the last commit begins with one more.
+pub(crate) const SEQUENCE_MAX: u64 = (1 << 63) - 1;
 /// Stored where a frame or image carries no source position.
 pub(crate) const NO_SOURCE_POSITION: u64 = u64::MAX;
+
+/// Returns the sequence number of the commit after `sequence`.
+///
+/// # Errors
+/// `InvalidArgument` after the last one there can be.
+pub(crate) fn next_sequence(sequence: u64) -> Result<u64> {
+    if sequence < SEQUENCE_MAX {
+        return Ok(sequence + 1);
+    }
+    let message = "no sequence number is left for another commit; export this graph and import it \
+                   into a new one";
+    let error = Error::new(ErrorKind::InvalidArgument, message);
+    Err(error.expected(format!("at most {SEQUENCE_MAX}"), sequence.saturating_add(1)))
+}
+
+/// Refuses a sequence number that is higher than that of any commit.
+pub(crate) fn check_sequence(sequence: u64) -> Result<()> {
+    if sequence <= SEQUENCE_MAX {
+        return Ok(());
+    }
+    let error = Error::corrupt("a sequence number beyond the last one there can be");
+    Err(error.expected(format!("at most {SEQUENCE_MAX}"), sequence))
+}
 
 /// The name of the image that covers the log up to `sequence`.
 pub(crate) fn image_file_name(sequence: u64) -> String {

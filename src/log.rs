@@ -7,10 +7,10 @@
 //! Every frame carries the highest sequence number known durable when it was written. That is
 //! what makes recovery decidable: see `recovery`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{
-    LOG_MAGIC, NO_SOURCE_POSITION, check_header, log_file_name, read_u32, read_u64, seal_header,
-    write_u32, write_u64,
+    LOG_MAGIC, NO_SOURCE_POSITION, check_header, check_sequence, log_file_name, read_u32, read_u64,
+    seal_header, write_u32, write_u64,
 };
 use crate::storage::{LogFile, LogSync, Storage};
 use std::ops::Range;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Size of the header of a segment.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 64;
+/// The most bytes of a segment: no file system has larger files, and sums of many do not overflow.
+const SEGMENT_BYTES_MAX: u64 = 1 << 53;
 /// Size of the header of a frame.
 pub(crate) const FRAME_HEADER_BYTES: usize = 32;
 /// Frames start at multiples of this.
@@ -67,11 +69,21 @@ impl SegmentHeader {
     /// Reads and checks the header at the start of a segment's bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader> {
         let bytes = check_header(bytes, SEGMENT_HEADER_BYTES, LOG_MAGIC)?;
+        let (first_sequence, durable_sequence) = (read_u64(bytes, 32), read_u64(bytes, 48));
+        let segment_bytes = read_u64(bytes, 40);
+        // The segment after the last commit there can be begins behind it.
+        check_sequence(first_sequence.wrapping_sub(1)).map_err(|error| error.at_offset(32))?;
+        check_sequence(durable_sequence).map_err(|error| error.at_offset(48))?;
+        if !(SEGMENT_HEADER_BYTES..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
+            let expected = format!("{SEGMENT_HEADER_BYTES} to {SEGMENT_BYTES_MAX}");
+            let error = Error::corrupt("length of the log segment").at_offset(40);
+            return Err(error.expected(expected, segment_bytes));
+        }
         Ok(SegmentHeader {
             graph_id: bytes[16..32].try_into().expect("sixteen bytes"),
-            first_sequence: read_u64(bytes, 32),
-            segment_bytes: read_u64(bytes, 40),
-            durable_sequence: read_u64(bytes, 48),
+            first_sequence,
+            segment_bytes,
+            durable_sequence,
             previous_frame_count: read_u32(bytes, 12),
         })
     }

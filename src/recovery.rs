@@ -22,7 +22,7 @@
 //! or its graph, and one that begins before its predecessor ends (row H).
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::log_file_name;
+use crate::format::{check_sequence, log_file_name};
 use crate::graph::{Graph, Replay};
 use crate::log::{FRAME_HEADER_BYTES, Found, SEGMENT_HEADER_BYTES, SegmentHeader, examine, scan};
 use crate::storage::{Bytes, Storage};
@@ -268,6 +268,7 @@ pub(crate) fn replay(
                     let message = "the next log segment begins before this one ends";
                     return Err(here(Error::corrupt(message)));
                 }
+                check_sequence(expected).map_err(here)?;
                 if frame.sequence > graph.sequence() {
                     recovery.replayed_records += graph.take(&frame).map_err(at_frame)?;
                     recovery.replayed_frames += 1;

@@ -11,26 +11,30 @@
 //! What is not covered: another program that shortens a file while it is mapped makes the process
 //! receive `SIGBUS`, as with every memory-mapped store.
 
+mod directory;
 mod filling;
+mod lock;
+mod locked;
+mod memory;
 mod read_only;
 mod scratch;
-mod unlocked;
 
 pub(crate) use filling::{fill, remove_graph};
+pub(crate) use locked::DirectoryStorage;
+pub(crate) use memory::MemoryStorage;
 pub(crate) use read_only::{HeldFile, ReadOnlyDirectory};
 pub(crate) use scratch::{Scratch, ScratchDirectory};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileKind, LOCK_FILE_NAME, file_kind};
-use crate::locks::Mutex;
 use memmap2::{Mmap, MmapMut, MmapOptions};
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use rustix::io::{Errno, retry_on_intr};
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 
 /// A flat directory of named files.
 pub(crate) trait Storage: Send + Sync {
@@ -62,6 +66,10 @@ pub(crate) trait Storage: Send + Sync {
     fn sync_directory(&self) -> Result<()>;
     /// What to call a file in a message.
     fn path(&self, name: &str) -> PathBuf;
+    /// Says that the path by which this was opened leads elsewhere now, once that is so.
+    fn moved(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A file that is written once and read afterwards.
@@ -213,127 +221,83 @@ pub(crate) fn give_back_freed_memory(freed_bytes: usize) {
     }
 }
 
+/// How often the process was forked since [`fork_count`] was first called, counted in the child.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns a number that differs between a process and those that are forked from it after the
+/// first call. Cost: a load from memory, where asking for the process id would be a system call in
+/// every commit. A process made by `clone` without the C library is not noticed.
+pub(crate) fn fork_count() -> u32 {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        #[cfg(not(miri))]
+        #[expect(unsafe_code, reason = "the C library has no safe form of this call")]
+        // SAFETY: the function that is registered only adds to an atomic number, which a forked
+        // process may do at any time, and it is never unloaded.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+    });
+    FORKS.load(Ordering::Relaxed)
+}
+
 /// Random bytes from the operating system.
 pub(crate) fn random_bytes() -> Result<[u8; 16]> {
     let mut bytes = [0u8; 16];
     let flags = rustix::rand::GetRandomFlags::empty();
-    let filled = rustix::rand::getrandom(&mut bytes[..], flags)
+    let filled = retry_on_intr(|| rustix::rand::getrandom(&mut bytes[..], flags))
         .map_err(|errno| Error::new(ErrorKind::Io, format!("cannot get random bytes: {errno}")))?;
     assert!(filled == bytes.len(), "the kernel fills requests of up to 256 bytes whole");
     Ok(bytes)
 }
 
-/// A directory of the file system, locked for this process unless it is a backup that is read.
-pub(crate) struct DirectoryStorage {
-    directory: PathBuf,
-    /// Held for its advisory lock, which the operating system drops with the process.
-    lock: Option<File>,
-}
-
-impl Drop for DirectoryStorage {
-    /// A child process forked meanwhile holds the same open file until it executes another
-    /// program, so closing it would not give the lock back at once.
-    fn drop(&mut self) {
-        // Where unlocking fails, the lock ends with the process as it always would.
-        let _ = self.lock.as_ref().map(File::unlock);
-    }
-}
-
-impl DirectoryStorage {
-    /// Opens and locks a directory, making it first where asked to.
-    pub(crate) fn open(directory: &Path, create: bool) -> Result<DirectoryStorage> {
-        if create {
-            fs::create_dir_all(directory)
-                .map_err(|source| Error::io("create the directory", directory, &source))?;
-        } else if !directory.is_dir() {
-            let message = "there is no such directory; make a graph with `create(true)`";
-            return Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory));
-        }
-        check_directory(directory, create)?;
-        let lock_path = directory.join(LOCK_FILE_NAME);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|source| Error::io("open the lock file", &lock_path, &source))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(DirectoryStorage { directory: directory.to_owned(), lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => {
-                let message = "one process writes a graph at a time; close the other one first";
-                Err(Error::new(ErrorKind::InUse, message).at_path(&lock_path))
-            }
-            Err(TryLockError::Error(source)) => Err(Error::io("lock", &lock_path, &source)),
-        }
-    }
-
-    fn open_existing(&self, name: &str, write: bool) -> Result<(File, u64)> {
-        let path = self.path(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(write)
-            .open(&path)
-            .map_err(|source| Error::io("open", &path, &source))?;
-        let metadata = file.metadata().map_err(|source| Error::io("examine", &path, &source))?;
-        Ok((file, metadata.len()))
-    }
-
-    fn create_new(&self, name: &str) -> Result<File> {
-        let path = self.path(name);
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(|source| Error::io("create", &path, &source))
-    }
-
-    fn map_log(&self, name: &str, file: File) -> Result<Box<dyn LogFile>> {
-        let path = self.path(name);
-        #[expect(unsafe_code, reason = "mapping a file is how a commit reaches the log")]
-        // SAFETY: the directory lock keeps other writers of this crate out, and this mapping is
-        // the only one that is written through. The file is shortened by `truncate` alone, which
-        // shortens what `write_at` may touch with it. Readers of the same file map only the bytes
-        // below the last whole frame, which are never written again.
-        let map = unsafe { MmapMut::map_mut(&file) }
-            .map_err(|source| Error::io("map", &path, &source))?;
-        let len_bytes = map.len();
-        Ok(Box::new(MappedLogFile { map, len_bytes, syncer: Arc::new(FileSync { file, path }) }))
-    }
-}
-
-/// A directory without a graph is left as it is, not even locked, where it holds other files or
-/// no graph is to be made.
-fn check_directory(directory: &Path, create: bool) -> Result<()> {
-    let failed = |source: io::Error| Error::io("list the directory", directory, &source);
-    let mut other = None;
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        match file_kind(&name) {
-            FileKind::Image(_) | FileKind::Log(_) | FileKind::Unfinished => return Ok(()),
-            FileKind::Temporary | FileKind::Lock => {}
-            // A position without its graph: another graph in its place would not be what it means.
-            FileKind::Consumer | FileKind::Foreign => other = Some(name),
-        }
-    }
-    let message = match other {
-        Some(name) => format!("it holds other files, such as {name:?}; choose an empty directory"),
-        None if create => return Ok(()),
-        None => "the directory is empty; make a graph with `create(true)`".to_owned(),
-    };
-    Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory))
+/// Maps a log segment to be written to.
+fn map_log(file: File, path: PathBuf) -> Result<Box<dyn LogFile>> {
+    #[expect(unsafe_code, reason = "mapping a file is how a commit reaches the log")]
+    // SAFETY: the directory lock keeps other writers of this crate out, and this mapping is the
+    // only one that is written through; a process that was forked from this one shares it and
+    // refuses to write. The file is shortened by `truncate` alone, which shortens what `write_at`
+    // may touch with it. Readers of the same file map only the bytes below the last whole frame,
+    // which are never written again.
+    let map =
+        unsafe { MmapMut::map_mut(&file) }.map_err(|source| Error::io("map", &path, &source))?;
+    let len_bytes = map.len();
+    Ok(Box::new(MappedLogFile { map, len_bytes, syncer: Arc::new(FileSync { file, path }) }))
 }
 
 /// Gives a file all the disk space of its length, so that mapped writes cannot run out of it.
 fn allocate(file: &File, len_bytes: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
-    match fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
+    let part = |start, len_bytes| fallocate(file, FallocateFlags::empty(), start, len_bytes);
+    match allocate_parts(len_bytes, part) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::OPNOTSUPP) => fill_with_zeros(file, len_bytes),
+        Err(Errno::OPNOTSUPP) => fill_with_zeros(file, len_bytes),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// How much is allocated at a time where a signal interrupted the allocation of all of it.
+const ALLOCATION_STEP_BYTES: u64 = 1 << 20;
+
+/// Allocates `len_bytes`: in one call, or after a signal in small ones, each of which has a chance
+/// to end before the next signal.
+fn allocate_parts(
+    len_bytes: u64,
+    mut part: impl FnMut(u64, u64) -> rustix::io::Result<()>,
+) -> rustix::io::Result<()> {
+    match part(0, len_bytes) {
+        Err(Errno::INTR) => {}
+        outcome => return outcome,
+    }
+    let mut done_bytes = 0;
+    while done_bytes < len_bytes {
+        let step_bytes = ALLOCATION_STEP_BYTES.min(len_bytes - done_bytes);
+        retry_on_intr(|| part(done_bytes, step_bytes))?;
+        done_bytes += step_bytes;
+    }
+    Ok(())
 }
 
 /// The slow way to allocate, for file systems that cannot do it at once. Keeps what is there.
@@ -402,81 +366,6 @@ fn written_bytes(file: &File) -> u64 {
         }
     }
     end_bytes
-}
-
-impl Storage for DirectoryStorage {
-    fn list(&self) -> Result<Vec<(String, u64)>> {
-        let failed = |source: io::Error| Error::io("list the directory", &self.directory, &source);
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let len_bytes = entry.metadata().map_err(failed)?.len();
-            files.push((entry.file_name().to_string_lossy().into_owned(), len_bytes));
-        }
-        Ok(files)
-    }
-
-    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
-        let (file, _) = self.open_existing(name, false)?;
-        map_file(&file, &self.path(name), offset_bytes, len_bytes)
-    }
-
-    fn written_bytes(&self, name: &str) -> Result<u64> {
-        let (file, _) = self.open_existing(name, false)?;
-        Ok(written_bytes(&file))
-    }
-
-    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
-        if len_bytes == 0 {
-            return Ok(PrivateBytes::Owned(Vec::new()));
-        }
-        let (file, file_bytes) = self.open_existing(name, false)?;
-        map_file_privately(&file, file_bytes, &self.path(name), offset_bytes, len_bytes)
-    }
-
-    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
-        Ok(Box::new(DirectoryFile { file: self.create_new(name)?, path: self.path(name) }))
-    }
-
-    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        let file = self.create_new(name)?;
-        if let Err(source) = allocate(&file, len_bytes) {
-            let path = self.path(name);
-            // The error that matters is the first one; an empty leftover is removed on open.
-            let _ = fs::remove_file(&path);
-            return Err(Error::io("allocate a log segment", &path, &source));
-        }
-        self.map_log(name, file)
-    }
-
-    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        let (file, file_bytes) = self.open_existing(name, true)?;
-        if file_bytes < len_bytes {
-            allocate(&file, len_bytes)
-                .map_err(|source| Error::io("allocate", &self.path(name), &source))?;
-        }
-        self.map_log(name, file)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<()> {
-        fs::rename(self.path(from), self.path(to))
-            .map_err(|source| Error::io("rename", &self.path(from), &source))
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        fs::remove_file(self.path(name))
-            .map_err(|source| Error::io("remove", &self.path(name), &source))
-    }
-
-    fn sync_directory(&self) -> Result<()> {
-        File::open(&self.directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|source| Error::io("sync the directory", &self.directory, &source))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
 }
 
 struct DirectoryFile {
@@ -564,136 +453,25 @@ impl OutputFile for Discard {
     }
 }
 
-type SharedBytes = Arc<Mutex<Vec<u8>>>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A directory on the heap, for graphs that live in memory.
-#[derive(Clone, Default)]
-pub(crate) struct MemoryStorage {
-    files: Arc<Mutex<BTreeMap<String, SharedBytes>>>,
-}
-
-impl MemoryStorage {
-    fn file(&self, name: &str) -> Result<SharedBytes> {
-        let missing = || Error::io("open", &self.path(name), &io::ErrorKind::NotFound.into());
-        self.files.lock().get(name).cloned().ok_or_else(missing)
-    }
-
-    fn insert(&self, name: &str, bytes: Vec<u8>) -> SharedBytes {
-        let file = Arc::new(Mutex::new(bytes));
-        self.files.lock().insert(name.to_owned(), file.clone());
-        file
-    }
-}
-
-impl Storage for MemoryStorage {
-    fn list(&self) -> Result<Vec<(String, u64)>> {
-        let files = self.files.lock();
-        Ok(files.iter().map(|(name, file)| (name.clone(), file.lock().len() as u64)).collect())
-    }
-
-    fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
-        let file = self.file(name)?;
-        let bytes = file.lock();
-        let within = |place: u64| bytes.len().min(usize::try_from(place).unwrap_or(usize::MAX));
-        let range = within(offset_bytes)..within(offset_bytes.saturating_add(len_bytes));
-        Ok(Bytes::Owned(Arc::new(bytes[range].to_vec())))
-    }
-
-    fn map_private(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<PrivateBytes> {
-        let file = self.file(name)?;
-        let bytes = file.lock();
-        let range = offset_bytes as usize..(offset_bytes + len_bytes) as usize;
-        let bytes = bytes.get(range).ok_or_else(|| {
-            Error::corrupt("the file is shorter than its header says").at_path(&self.path(name))
-        })?;
-        Ok(PrivateBytes::Owned(bytes.to_vec()))
-    }
-
-    fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
-        Ok(Box::new(MemoryFile { bytes: self.insert(name, Vec::new()) }))
-    }
-
-    fn create_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        Ok(Box::new(MemoryFile { bytes: self.insert(name, vec![0; len_bytes as usize]) }))
-    }
-
-    fn open_log(&self, name: &str, len_bytes: u64) -> Result<Box<dyn LogFile>> {
-        let bytes = self.file(name)?;
-        if (bytes.lock().len() as u64) < len_bytes {
-            bytes.lock().resize(len_bytes as usize, 0);
-        }
-        Ok(Box::new(MemoryFile { bytes }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let file = self.file(from)?;
-        let mut files = self.files.lock();
-        files.remove(from);
-        files.insert(to.to_owned(), file);
-        Ok(())
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        self.files.lock().remove(name);
-        Ok(())
-    }
-
-    fn sync_directory(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("memory:{name}"))
-    }
-}
-
-struct MemoryFile {
-    bytes: SharedBytes,
-}
-
-impl OutputFile for MemoryFile {
-    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
-        let mut file = self.bytes.lock();
-        let start = offset_bytes as usize;
-        let end = start + bytes.len();
-        if file.len() < end {
-            file.resize(end, 0);
-        }
-        file[start..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl LogFile for MemoryFile {
-    fn write_at(&mut self, offset_bytes: u64, bytes: &[u8]) {
-        let start = offset_bytes as usize;
-        self.bytes.lock()[start..start + bytes.len()].copy_from_slice(bytes);
-    }
-
-    fn rewrite(&mut self, _start_bytes: u64, _end_bytes: u64) {}
-
-    fn len_bytes(&self) -> u64 {
-        self.bytes.lock().len() as u64
-    }
-
-    fn truncate(&mut self, len_bytes: u64) -> Result<()> {
-        self.bytes.lock().truncate(len_bytes as usize);
-        Ok(())
-    }
-
-    fn syncer(&self) -> Arc<dyn LogSync> {
-        Arc::new(MemorySync)
-    }
-}
-
-struct MemorySync;
-
-impl LogSync for MemorySync {
-    fn sync(&self) -> Result<()> {
-        Ok(())
+    #[test]
+    fn an_allocation_that_signals_interrupt_goes_on_until_all_is_there() {
+        const LEN_BYTES: u64 = 5 * ALLOCATION_STEP_BYTES + 4096;
+        let (mut call_count, mut end_bytes) = (0, 0);
+        let outcome = allocate_parts(LEN_BYTES, |start, len_bytes| {
+            call_count += 1;
+            // No call for much ends before a signal, and of the others every second one.
+            if len_bytes > ALLOCATION_STEP_BYTES || call_count % 2 == 0 {
+                return Err(Errno::INTR);
+            }
+            assert_eq!(start, end_bytes);
+            end_bytes += len_bytes;
+            Ok(())
+        });
+        assert_eq!((outcome, end_bytes), (Ok(()), LEN_BYTES));
+        assert_eq!(allocate_parts(1, |_, _| Err(Errno::NOSPC)), Err(Errno::NOSPC));
     }
 }

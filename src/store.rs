@@ -12,7 +12,8 @@ pub(crate) use tail::{Seen, Tail, Watched, newest};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{
-    FORMAT_VERSION, FileKind, Identity, file_kind, image_file_name, log_file_name, version_of,
+    FORMAT_VERSION, FileKind, Identity, check_sequence, file_kind, image_file_name, log_file_name,
+    version_of,
 };
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, ImagePlan, ImageWriter, Position};
@@ -60,6 +61,11 @@ pub(crate) struct Store {
     has_unsynced_removal: bool,
 }
 
+/// How much the first segment of a graph is given, and every one of a graph with few changes. Those
+/// after a full one are twice as large each, up to the size that was asked for: a small graph takes
+/// little room, and a busy one does not rotate often.
+const FIRST_SEGMENT_BYTES: u64 = 256 * 1024;
+
 /// What the log is kept for beyond the images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hold {
@@ -93,8 +99,13 @@ pub(crate) fn list(storage: &dyn Storage) -> Result<Listing> {
     let mut listing = Listing::default();
     for (name, len_bytes) in storage.list()? {
         match file_kind(&name) {
-            FileKind::Image(sequence) => listing.images.push(sequence),
+            FileKind::Image(sequence) => {
+                check_sequence(sequence).map_err(|error| error.at_path(&storage.path(&name)))?;
+                listing.images.push(sequence);
+            }
             FileKind::Log(first_sequence) => {
+                check_sequence(first_sequence - 1)
+                    .map_err(|error| error.at_path(&storage.path(&name)))?;
                 listing.segments.push(first_sequence);
                 listing.segment_bytes.insert(first_sequence, len_bytes);
             }
@@ -133,7 +144,7 @@ pub(crate) fn list_whole(storage: &dyn Storage) -> Result<Listing> {
 /// What a graph is made with where there is none.
 #[derive(Clone, Copy)]
 pub(crate) struct NewGraph<'a> {
-    /// How large its segments are, and those that a graph that is there begins.
+    /// How large segments become, also those that are begun in a graph that is there.
     pub(crate) segment_bytes: u64,
     /// Makes it a sharded one, which hosts these.
     pub(crate) hosted: Option<&'a ShardSet>,
@@ -305,7 +316,9 @@ impl Store {
             sync.rotated(active.syncer());
             return Ok(());
         }
-        let segment_bytes = self.segment_bytes.max(SEGMENT_HEADER_BYTES + frame_bytes);
+        // The log grows, so that the next segment may be larger.
+        let next_bytes = self.next_segment_bytes(allocated_bytes.saturating_mul(2));
+        let segment_bytes = next_bytes.max(SEGMENT_HEADER_BYTES + frame_bytes);
         self.rotate(segment_bytes.next_multiple_of(4096), next_sequence, sync)
     }
 
@@ -314,7 +327,17 @@ impl Store {
         if self.writer()?.first_sequence() == next_sequence {
             return Ok(());
         }
-        self.rotate(self.segment_bytes, next_sequence, sync)
+        // As much as came since the last image may come before the next one.
+        let used_bytes = used_bytes(&self.extents());
+        let segment_bytes = self.next_segment_bytes(used_bytes.saturating_add(1));
+        self.rotate(segment_bytes, next_sequence, sync)
+    }
+
+    /// Returns how much a new segment is given where so much is wanted: a power of two, unless the
+    /// largest size that was asked for is none.
+    fn next_segment_bytes(&self, wanted_bytes: u64) -> u64 {
+        let wanted_bytes = wanted_bytes.checked_next_power_of_two().unwrap_or(u64::MAX);
+        wanted_bytes.max(FIRST_SEGMENT_BYTES).min(self.segment_bytes)
     }
 
     fn rotate(&mut self, bytes: u64, next_sequence: u64, sync: &GroupSync) -> Result<()> {
@@ -328,7 +351,7 @@ impl Store {
             previous_frame_count: match frame_count {
                 // The active segment is still empty: the new one takes its name and its place.
                 0 => active.previous_frame_count,
-                _ => u32::try_from(frame_count).expect("a segment of 4 GiB holds fewer frames"),
+                _ => u32::try_from(frame_count).map_err(|_| too_many_frames(frame_count))?,
             },
         };
         let next = SegmentWriter::create(self.storage.as_ref(), &header)?;
@@ -457,6 +480,13 @@ impl Store {
     }
 }
 
+#[cold]
+fn too_many_frames(frame_count: u64) -> Error {
+    let message = "the last log segment, of a backup, has too many commits to go on behind it; \
+                   restore the backup and open that";
+    Error::new(ErrorKind::InvalidArgument, message).expected(u32::MAX, frame_count)
+}
+
 /// How many of the segments hold nothing behind an image: those whose successor begins at or
 /// before the first frame the image lacks.
 pub(crate) fn segments_behind(first_sequences: &[u64], image_sequence: u64) -> usize {
@@ -492,7 +522,7 @@ fn create_graph(storage: &dyn Storage, listing: &Listing, new: NewGraph<'_>) -> 
         return Err(Error::corrupt(message).at_path(&directory));
     }
     let identity = Identity { graph_id: random_bytes()?, key: random_bytes()? };
-    create_segment(storage, identity, 1, new.segment_bytes)?;
+    create_segment(storage, identity, 1, new.segment_bytes.min(FIRST_SEGMENT_BYTES))?;
     publish_empty(storage, identity, new.hosted)
 }
 

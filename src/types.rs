@@ -420,4 +420,7 @@ pub struct Stats {
     pub read_only: bool,
     /// Why such a handle can no longer follow the log and refuses to answer, once that is so.
     pub reader_failure: Option<String>,
+    /// Says that the path by which the graph was opened leads to another directory now, or to none,
+    /// once that is so. The handle goes on in the directory that it opened.
+    pub directory_moved: Option<String>,
 }

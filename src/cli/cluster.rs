@@ -118,7 +118,10 @@ impl Cluster {
             return Err(Failure::usage("--config FILE says where the log is; it is missing"));
         };
         let options = NatsOptions::from_file(config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        // The runtime panics where the system gives it no thread.
+        let has_threads = std::thread::Builder::new().spawn(|| ());
+        let runtime = has_threads
+            .and_then(|_| tokio::runtime::Builder::new_multi_thread().enable_all().build());
         let runtime = runtime
             .map_err(|error| Failure::usage(format!("cannot start the threads: {error}")))?;
         runtime.block_on(self.act(options, out))

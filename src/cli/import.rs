@@ -4,7 +4,7 @@ use super::edges::{EdgeLines, TakeEdges};
 use super::failure::{Failure, Verdict};
 use super::input::{Format, Input, NumberedEdge};
 use super::interrupt::NewGraph;
-use super::output::{Align, Table, grouped};
+use super::output::{self, Align, Table, grouped};
 use super::progress::{Progress, rate};
 use clap::Args;
 use followgraph::{
@@ -63,6 +63,10 @@ pub(crate) struct Import {
     /// directory of the graph. The names are not part of it: they take 100 to 125 bytes an account
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
+    /// The largest size of a log segment, allocated in advance; smaller where there is little room
+    /// on the disk
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    segment_size: u64,
 }
 
 /// What became of the edges.
@@ -83,7 +87,10 @@ impl Import {
         if is_nothing(db) {
             lines.read_to_first_edge(&mut input).map_err(|failure| failure.leaving(NOTHING))?;
         }
-        let options = Options::new().create_missing_accounts(true).durability(Durability::Never);
+        let options = Options::new()
+            .create_missing_accounts(true)
+            .durability(Durability::Never)
+            .segment_bytes(self.segment_size);
         let new = NewGraph::before(db);
         let graph = Arc::new(super::open(options, db)?);
         let started = Instant::now();
@@ -97,10 +104,14 @@ impl Import {
             }
             Err(error) => Err(error.into()),
         }?;
+        let moved = graph.stats().directory_moved;
         if let Some(graph) = Arc::into_inner(graph) {
             graph.close()?;
         }
         report(&tally, input.name(), started.elapsed(), out)?;
+        if let Some(moved) = moved {
+            output::say(format_args!("followgraph: note: {moved}"));
+        }
         Ok(Verdict::Fine)
     }
 }

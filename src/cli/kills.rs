@@ -189,14 +189,14 @@ fn run_and_kill(
             .spawn()?,
     );
     let lines = BufReader::new(child.0.stderr.take().expect("it is piped")).lines();
-    let reader = std::thread::spawn(move || {
+    let reader = std::thread::Builder::new().spawn(move || {
         let (mut acknowledged, mut last_line) = (Acknowledged::default(), String::new());
         for line in lines.map_while(Result::ok) {
             acknowledged.take(&line);
             last_line = line;
         }
         (acknowledged, last_line)
-    });
+    })?;
     std::thread::sleep(patience);
     child.0.kill()?;
     let status = child.0.wait()?;

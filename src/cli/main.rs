@@ -42,6 +42,7 @@ use followgraph::{ErrorKind, FollowGraph, Options};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Follower, following and mutual counts that always equal the lists.
 #[derive(Parser)]
@@ -88,6 +89,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    survive_file_size_limit();
     let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
     let outcome = run(&cli, &mut out).and_then(|verdict| {
         out.flush()?;
@@ -106,6 +108,13 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Makes a write beyond the limit of the file size an error, which says what to do, instead of the
+/// end of the process.
+fn survive_file_size_limit() {
+    // Where the handler cannot be set, the process ends at the limit as it always would.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
 fn run(cli: &Cli, out: &mut dyn Write) -> Result<Verdict, Failure> {

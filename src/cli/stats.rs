@@ -52,6 +52,7 @@ struct StatsBody<'a> {
     delta_bytes: u64,
     latched: Option<&'a str>,
     clock_fault: Option<String>,
+    directory_moved: Option<&'a str>,
     audit: AuditBody,
     recovery: RecoveryBody,
     resident: Option<Resident>,
@@ -142,6 +143,9 @@ fn table(stats: &Stats, audit: &Audit, resident: Option<Resident>) -> Table {
     if let Some(fault) = stats.clock_fault {
         table.push(vec!["the clock is wrong".to_owned(), String::new(), fault.to_string()]);
     }
+    if let Some(moved) = &stats.directory_moved {
+        table.push(vec!["directory moved".to_owned(), String::new(), moved.clone()]);
+    }
     table
 }
 
@@ -174,6 +178,7 @@ fn body<'a>(stats: &'a Stats, audit: &Audit, resident: Option<Resident>) -> Stat
         delta_bytes: stats.delta_bytes,
         latched: stats.latched.as_deref(),
         clock_fault: stats.clock_fault.map(|fault| fault.to_string()),
+        directory_moved: stats.directory_moved.as_deref(),
         audit: AuditBody {
             sequence: audit.sequence,
             followers_sum: audit.followers_sum,

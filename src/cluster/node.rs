@@ -44,7 +44,8 @@ pub struct NodeOptions {
     pub clock: Clock,
     /// How long a question waits for a position.
     pub wait: Duration,
-    /// The size of the segments of its graphs, in bytes.
+    /// The largest size of the segments of its graphs, in bytes: see
+    /// [`Options::segment_bytes`](crate::Options::segment_bytes).
     pub segment_bytes: u64,
     /// How often the node takes a snapshot of the shards that it is the first to answer for, in
     /// seconds; `None`: never, so that the log is never cut.

@@ -10,6 +10,7 @@ use crate::{Durability, FollowGraph, Options};
 use crc32fast::hash;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,10 @@ struct Saved {
 
 /// The directory of a node.
 pub(super) struct NodeDirectory {
+    /// Absolute, so that it stays what it is when the process changes its working directory.
     path: PathBuf,
+    /// The device and the number of the directory that was opened.
+    identity: (u64, u64),
     next_part: AtomicU64,
     segment_bytes: u64,
 }
@@ -51,10 +55,17 @@ fn io<T>(action: &str, path: &Path, result: std::io::Result<T>) -> Result<T> {
     result.map_err(|source| Error::io(action, path, &source))
 }
 
+fn identity_of(path: &Path) -> Result<(u64, u64)> {
+    let found = io("examine", path, fs::metadata(path))?;
+    Ok((found.dev(), found.ino()))
+}
+
 impl NodeDirectory {
     /// Makes the directory where there is none.
     pub(super) fn open(path: &Path, segment_bytes: u64) -> Result<NodeDirectory> {
+        let path = &io("find", path, std::path::absolute(path))?;
         io("make a directory", path, fs::create_dir_all(path))?;
+        let identity = identity_of(path)?;
         let mut next_part = 0;
         for entry in io("list", path, fs::read_dir(path))? {
             let name = io("list", path, entry)?.file_name();
@@ -63,7 +74,18 @@ impl NodeDirectory {
             next_part = next_part.max(number.map_or(0, |number: u64| number + 1));
         }
         let next_part = AtomicU64::new(next_part);
-        Ok(NodeDirectory { path: path.to_owned(), next_part, segment_bytes })
+        Ok(NodeDirectory { path: path.clone(), identity, next_part, segment_bytes })
+    }
+
+    /// Refuses to go on where the path leads to another directory than the one that was opened:
+    /// that may be the directory of another node.
+    fn check(&self) -> Result<()> {
+        if identity_of(&self.path)? == self.identity {
+            return Ok(());
+        }
+        let message = "another directory was put in the place of the one of this node; put it \
+                       back, or stop the node and start it where its directory is";
+        Err(Error::new(ErrorKind::Io, message).at_path(&self.path))
     }
 
     /// What was saved last; `None` where nothing was. What an interrupted change left is removed.
@@ -83,6 +105,7 @@ impl NodeDirectory {
     /// Writes down which graphs the node has, and the table of gateways, whose position they have
     /// reached on disk.
     pub(super) fn save(&self, gateways: &Gateways, parts: &[NodePart]) -> Result<()> {
+        self.check()?;
         let parts = parts.iter().map(|part| part.name.clone()).collect();
         let saved = Saved { gateways: gateways.encode(), parts };
         let mut bytes = bincode::serde::encode_to_vec(&saved, CODEC)
@@ -105,6 +128,7 @@ impl NodeDirectory {
 
     /// Opens a graph of the node, or makes it.
     pub(super) fn open_part_with(&self, name: &str, options: Options) -> Result<NodePart> {
+        self.check()?;
         // The log of the cluster has what a machine that loses power may take from a graph.
         let options = options.durability(Durability::Never).segment_bytes(self.segment_bytes);
         let graph = Arc::new(options.open(self.path.join(name))?);
@@ -153,11 +177,13 @@ impl NodeDirectory {
 
     /// Removes the graph of this name.
     pub(super) fn remove_part(&self, name: &str) -> Result<()> {
+        self.check()?;
         NodeDirectory::remove(&self.path.join(name))
     }
 
     /// Removes the graphs and scratch directories that are not these.
     pub(super) fn remove_all_but(&self, parts: &[String]) -> Result<()> {
+        self.check()?;
         for entry in io("list", &self.path, fs::read_dir(&self.path))? {
             let entry = io("list", &self.path, entry)?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -203,5 +229,29 @@ fn decode(bytes: &[u8]) -> Result<Saved> {
     match bincode::serde::decode_from_slice(saved, CODEC) {
         Ok((saved, _)) => Ok(saved),
         Err(source) => Err(wrong(&source.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_writes_nothing_into_a_directory_that_took_the_place_of_its_own() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (path, aside) = (directory.path().join("node"), directory.path().join("aside"));
+        let node = NodeDirectory::open(&path, 64 << 10).expect("it can be made");
+        let (name, _) = node.new_part();
+        let parts = [node.open_part_with(&name, Options::new()).expect("it can be made")];
+        node.save(&Gateways::default(), &parts).expect("there is room");
+        fs::rename(&path, &aside).expect("nothing is in the way");
+        fs::create_dir(&path).expect("nothing is in the way");
+        assert!(node.save(&Gateways::default(), &parts).is_err());
+        assert!(node.open_part_with("part-1", Options::new()).is_err());
+        assert!(node.remove_all_but(&[]).is_err() && node.remove_part(&name).is_err());
+        assert_eq!(fs::read_dir(&path).expect("it is there").count(), 0);
+        fs::remove_dir(&path).expect("it is empty");
+        fs::rename(&aside, &path).expect("nothing is in the way");
+        node.save(&Gateways::default(), &parts).expect("it is the same directory");
     }
 }

@@ -85,12 +85,23 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts what the options ask for.
+    /// Starts what the options ask for. Where the system gives no thread for it, those that were
+    /// started end, so that they do not keep the graph open.
     pub(super) fn start(shared: &Arc<Shared>) -> Result<Background> {
-        let mut threads = Vec::new();
+        let mut background = Background { threads: Vec::new() };
+        if let Err(error) = background.start_all(shared) {
+            // They have only just been started; what matters is why there are too few.
+            let _ = background.stop(&shared.signal);
+            return Err(error);
+        }
+        Ok(background)
+    }
+
+    fn start_all(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        let threads = &mut self.threads;
         if shared.reader.is_some() {
             threads.push(spawn("followgraph-follow", shared, Shared::follow_in_background)?);
-            return Ok(Background { threads });
+            return Ok(());
         }
         if let Durability::Interval(interval) = shared.options.durability {
             threads.push(spawn("followgraph-sync", shared, move |shared| {
@@ -121,7 +132,7 @@ impl Background {
                 {}
             })?);
         }
-        Ok(Background { threads })
+        Ok(())
     }
 
     /// Ends the threads, after what they are at. Errors: `Panicked`, once.
@@ -137,6 +148,11 @@ impl Background {
             }
         }
         stopped
+    }
+
+    /// Forgets the threads, in a process that has a copy of the handle and none of the threads.
+    pub(super) fn abandon(&mut self) {
+        self.threads.drain(..).for_each(std::mem::forget);
     }
 }
 

@@ -68,6 +68,7 @@ impl FollowGraph {
     /// [`backup`](FollowGraph::backup) to a storage.
     pub(crate) fn backup_to(&self, destination: &dyn Storage) -> Result<BackupReport> {
         let shared = &self.shared;
+        shared.refuse_if_forked()?;
         shared.keep_up_or_fail()?;
         // No checkpoint meanwhile: it would take away the files that this reads.
         let _one_at_a_time = shared.checkpoint.take()?;
@@ -86,7 +87,7 @@ impl FollowGraph {
                 Ok(BackupReport { sequence, since: None, written_bytes: header.file_bytes() })
             }
             Destination::Backup(backup) => {
-                shared.refuse_if_read_only()?;
+                shared.refuse_if_not_writer()?;
                 remove_leftovers(destination)?;
                 shared.sync.wait_for_all()?;
                 let end = shared.sync.durable_end();

@@ -15,7 +15,7 @@ use super::{FollowGraph, Shared};
 use crate::accounts::Accounts;
 use crate::edge_sorter::{Edge, EdgeSorter, Ends, Line, LineNumber};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::check_name;
+use crate::format::{check_name, next_sequence};
 use crate::graph::Graph;
 use crate::image::{Image, ImageHeader, Position};
 use crate::storage::OutputFile;
@@ -123,8 +123,7 @@ impl FollowGraph {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` when the graph is not empty or another load is under way; `ReadOnly`; `Io`
-    /// when the system gives no threads.
+    /// `InvalidArgument` when the graph is not empty or another load is under way; `ReadOnly`.
     ///
     /// ```
     /// let graph = followgraph::FollowGraph::in_memory();
@@ -148,7 +147,7 @@ impl FollowGraph {
     /// As [`bulk_load`](FollowGraph::bulk_load).
     pub fn bulk_load_with(&self, options: BulkOptions) -> Result<BulkLoad<'_>> {
         let shared = self.shared.as_ref();
-        shared.refuse_if_read_only()?;
+        shared.refuse_if_not_writer()?;
         shared.refuse_if_not_empty()?;
         if self.hosted_shards().is_some() {
             let message = "a sharded graph is loaded through the log that it is fed from";
@@ -161,13 +160,13 @@ impl FollowGraph {
         };
         let place = Box::new(shared.storage.clone());
         let sorter = if options.keep_order {
-            Sorter::ByLine(EdgeSorter::new(place, options.memory_bytes, Ends::Both)?)
+            Sorter::ByLine(EdgeSorter::new(place, options.memory_bytes, Ends::Both))
         } else {
-            Sorter::ById(EdgeSorter::new(place, options.memory_bytes, Ends::Both)?)
+            Sorter::ById(EdgeSorter::new(place, options.memory_bytes, Ends::Both))
         };
         Ok(BulkLoad {
             shared,
-            names: Names::new(Accounts::empty(identity))?,
+            names: Names::new(Accounts::empty(identity)),
             follows: Follows { sorter, count: 0, self_follow_count: 0 },
             latest_given,
             failed: false,
@@ -318,6 +317,7 @@ impl Shared {
         &self,
         write: impl FnOnce(Position, Box<dyn OutputFile>) -> Result<ImageHeader>,
     ) -> Result<ImageHeader> {
+        self.refuse_if_forked()?;
         let _turn = self.checkpoint.take()?;
         let position = self.take_number_of_load()?;
         let building = Building(self);
@@ -346,7 +346,7 @@ impl Shared {
         let commit = &mut *guard;
         self.refuse_if_latched(commit)?;
         self.refuse_if_not_empty()?;
-        let sequence = commit.sequence + 1;
+        let sequence = next_sequence(commit.sequence)?;
         commit.store.reserve(crate::log::frame_bytes(8) as u64, sequence, &self.sync)?;
         commit.records.clear();
         self.append_frame(commit, sequence, self.sync.durable(), None);

@@ -72,8 +72,14 @@ impl FollowGraph {
             recovery: shared.recovery,
             read_only: self.is_read_only(),
             reader_failure: shared.reader_failure(),
+            directory_moved: self.directory_moved(),
             ..figures
         }
+    }
+
+    /// Returns [`Stats::directory_moved`] alone, without a lock.
+    pub(crate) fn directory_moved(&self) -> Option<String> {
+        self.shared.storage.moved()
     }
 }
 
@@ -145,7 +151,7 @@ impl Shared {
     }
 
     pub(super) fn checkpoint(&self) -> Result<CheckpointReport> {
-        self.refuse_if_read_only()?;
+        self.refuse_if_not_writer()?;
         let _one_at_a_time = self.checkpoint.take()?;
         let outcome = self.checkpoint_alone();
         self.signal.checkpoint_finished(outcome.as_ref().err(), (self.options.clock)());

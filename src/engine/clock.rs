@@ -9,8 +9,9 @@
 //! Nothing is known of the time that passed while the graph was closed. The first reading after
 //! opening is therefore compared with the newest follow, and may be [`PAUSE_MAX`] later: a graph
 //! that was closed for years opens as any other, and a machine that starts where a counter of
-//! seconds overflows, as in 2106, is noticed. Where no follow has a time from the clock, all come
-//! from an import, which may be of old follows: then it may be [`IMPORT_AGE_MAX`] later.
+//! seconds overflows, as in 2106, is noticed. Follows older than [`RELEASED`] say nothing, because
+//! no clock can be right that is earlier. Where no follow has a time from the clock, because there
+//! is none or all come from an import, the reading may be [`UNUSED_MAX`] later.
 
 use super::options::{Clock, MonotonicClock, Options};
 use super::{FollowGraph, Shared};
@@ -27,8 +28,10 @@ const STEP_MAX: u32 = 60 * 60;
 /// How many seconds the first reading after opening may be later than the newest follow: five
 /// years.
 const PAUSE_MAX: u32 = 5 * 365 * DAY;
-/// The same for a graph of which all times were given: sixty years.
-const IMPORT_AGE_MAX: u32 = 60 * 365 * DAY;
+/// The same for a graph that no clock has given a time yet: sixty years.
+const UNUSED_MAX: u32 = 60 * 365 * DAY;
+/// The beginning of the year in which this was written, 2026.
+const RELEASED: u32 = 1_767_225_600;
 /// How many seconds a time given by a caller may be in the future: a day, so that no time zone and
 /// no difference between the clocks of two machines makes a time invalid.
 const GIVEN_AHEAD_MAX: u32 = DAY;
@@ -74,13 +77,8 @@ impl Timekeeper {
     pub(super) fn new(options: &Options, graph: &Graph) -> Timekeeper {
         let (clock, monotonic) = (options.clock.clone(), options.monotonic_clock.clone());
         let floor = graph.position().clock;
-        let time = floor.max(graph.newest_at());
-        let ahead_max = match (floor, time) {
-            // There is nothing to compare the clock with.
-            (_, 0) => u32::MAX,
-            (0, _) => IMPORT_AGE_MAX,
-            _ => PAUSE_MAX,
-        };
+        let time = floor.max(graph.newest_at()).max(RELEASED);
+        let ahead_max = if floor == 0 { UNUSED_MAX } else { PAUSE_MAX };
         let line = Line { time, at: monotonic(), ahead_max, is_from_follows: true };
         Timekeeper { clock, monotonic, floor, line }
     }
@@ -150,9 +148,9 @@ impl FollowGraph {
     ///
     /// A reading of the clock is not used where it is more than an hour ahead of the latest
     /// accepted reading plus the time since then, or, after opening, more than five years ahead of
-    /// the newest follow (sixty where all times were given, as by an import). Follows then get the
-    /// time that the accepted readings lead to, and the true time again as soon as the clock has
-    /// it. A clock that is behind is not used either: the latest time is used again.
+    /// the newest follow and of 2026 (sixty where no follow has a time from the clock). Follows
+    /// then get the time that the accepted readings lead to, and the true time again as soon as the
+    /// clock has it. A clock that is behind is not used either: the latest time is used again.
     ///
     /// ```
     /// use followgraph::{ClockFault, FollowGraph, Options};
@@ -189,7 +187,7 @@ impl FollowGraph {
     /// use followgraph::{ClockFault, FollowGraph, Options};
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicU32, Ordering};
-    /// let now = Arc::new(AtomicU32::new(4_000_000_000));
+    /// let now = Arc::new(AtomicU32::new(3_000_000_000));
     /// let clock = now.clone();
     /// let options = Options::new().clock(Arc::new(move || clock.load(Ordering::Relaxed)));
     /// let graph = options.create_missing_accounts(true).in_memory()?;

@@ -222,25 +222,6 @@ impl Shared {
         let follows = if removes { self.options.removal_slice.min(SLICE_MAX) } else { 0 };
         own + (follows * RECORD_BYTES_MAX) as u64
     }
-
-    /// Makes everything durable, says so in a last frame, and gives back the room after it, so
-    /// that the next open neither doubts the last commits nor looks for a torn tail.
-    pub(super) fn close(&self) -> Result<()> {
-        let mut commit = self.commit.lock();
-        if commit.closed || self.reader.is_some() {
-            return Ok(());
-        }
-        self.refuse_if_latched(&commit)?;
-        self.sync.wait_for_all()?;
-        let sequence = commit.sequence + 1;
-        commit.store.reserve(frame_bytes(8) as u64, sequence, &self.sync)?;
-        commit.records.clear();
-        self.append_frame(&mut commit, sequence, sequence, None);
-        self.sync.wait_for(sequence)?;
-        // Whether that works matters to the space on disk only.
-        let _ = commit.store.truncate();
-        Ok(())
-    }
 }
 
 fn refuse_if_loading(commit: &Commit) -> Result<()> {

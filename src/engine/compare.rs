@@ -206,14 +206,14 @@ impl FollowGraph {
         let place = ScratchDirectory::new(directory.as_ref())?;
         let mut graph = shared.private_graph()?;
         let ends = if graph.totals().foreign_count > 0 { Ends::Both } else { Ends::Followers };
-        let sorter = EdgeSorter::new(Box::new(place), memory_bytes, ends)?;
+        let sorter = EdgeSorter::new(Box::new(place), memory_bytes, ends);
         let mut accounts = Accounts::empty(graph.image().header.identity);
         graph.swap_accounts(&mut accounts);
         Ok(Comparing {
             shared,
             graph,
             own_id_count: accounts.len(),
-            names: Names::new(accounts)?,
+            names: Names::new(accounts),
             listed: Listed { sorter, named: IdSet::default(), counts: ListedCounts::default() },
             scope: None,
             options: CompareOptions::default(),

@@ -383,7 +383,7 @@ impl FollowGraph {
     /// ```
     pub fn consumer(&self, name: &str) -> Result<Consumer> {
         check_consumer_name(name)?;
-        self.shared.refuse_if_read_only()?;
+        self.shared.refuse_if_not_writer()?;
         let position = self.shared.find_or_make_consumer(name)?;
         let feed = self.shared.feed.clone();
         Ok(Consumer {
@@ -427,7 +427,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn remove_consumer(&self, name: &str) -> Result<bool> {
-        self.shared.refuse_if_read_only()?;
+        self.shared.refuse_if_not_writer()?;
         let consumers = &self.shared.consumers;
         let _alone = consumers.files.lock();
         // One that could not be made may have left its file all the same.

@@ -281,7 +281,7 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn changes(&self, from: u64) -> Result<Changes> {
-        self.shared.refuse_if_read_only()?;
+        self.shared.refuse_if_not_writer()?;
         let feed = &self.shared.feed;
         if from < feed.log_start() {
             return Err(feed.lost(from));

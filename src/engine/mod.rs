@@ -13,6 +13,7 @@ mod bulk;
 mod care;
 mod checkpoint_lock;
 mod clock;
+mod closing;
 mod commit;
 mod compare;
 mod consumers;
@@ -43,7 +44,7 @@ pub use view::View;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
-use crate::storage::Storage;
+use crate::storage::{ReadOnlyDirectory, Storage, fork_count};
 use crate::store::{Opened, Store, Watched, verify_newest_image};
 use crate::sync::GroupSync;
 use crate::types::{AccountId, Outcome, Recovery};
@@ -66,6 +67,19 @@ use std::sync::atomic::AtomicBool;
 /// directory open to write; any number of others [read](FollowGraph::open_read_only) what it
 /// writes. Dropping the handle ends the [`Changes`] and [`Consumer`]s that came from it, and waits
 /// until everything committed is on disk.
+///
+/// A handle belongs to the directory it opened: it goes on there when the path comes to lead
+/// elsewhere, which [`Stats::directory_moved`](crate::Stats::directory_moved) says, or when the
+/// process changes its working directory.
+///
+/// A handle also belongs to the process that opened it. A forked process may drop its copy of the
+/// handle, which does nothing, and must not use it otherwise: writes are
+/// [`InUse`](ErrorKind::InUse) errors, and reads may wait forever for a thread that was not forked.
+/// Open the graph in the forked process instead; to write, after the other one has closed it.
+///
+/// A program that runs under a limit of the file size (`RLIMIT_FSIZE`) has to ignore or handle
+/// `SIGXFSZ`, or the signal ends it; then reaching the limit is a [`DiskFull`](ErrorKind::DiskFull)
+/// error.
 ///
 /// ```
 /// use followgraph::{Counts, FollowGraph};
@@ -98,6 +112,8 @@ struct Shared {
     signal: background::Signal,
     bulk_loading: AtomicBool,
     recovery: Recovery,
+    /// The process that opened the graph; one that was forked from it only drops the handle.
+    fork_count: u32,
     /// Present on a handle that only reads.
     reader: Option<Reader>,
 }
@@ -175,6 +191,7 @@ impl FollowGraph {
             signal: background::Signal::default(),
             bulk_loading: AtomicBool::new(false),
             recovery,
+            fork_count: fork_count(),
             reader: None,
             options,
         });
@@ -189,7 +206,7 @@ impl FollowGraph {
     /// Opens a graph to read what another process writes.
     fn start_reading(directory: &Path, options: Options) -> Result<FollowGraph> {
         let Watched { directory: storage, graph, tail, recovery } =
-            Watched::open(directory, processor_count)?;
+            Watched::open(&ReadOnlyDirectory::open(directory)?, processor_count)?;
         if options.verify_image {
             graph.image().verify(&mut |_| Ok(()))?;
         }
@@ -205,7 +222,7 @@ impl FollowGraph {
         let (graph_id, log_start) = (header.identity.graph_id, commit.store.log_start());
         let feed = Feed::new(graph_id, storage.clone(), sync.clone(), log_start);
         let shared = Arc::new(Shared {
-            reader: Some(Reader::new(directory, storage.clone(), tail)),
+            reader: Some(Reader::new(storage.clone(), tail)),
             storage,
             checkpoint: CheckpointLock::default(),
             sync,
@@ -216,6 +233,7 @@ impl FollowGraph {
             signal: background::Signal::default(),
             bulk_loading: AtomicBool::new(false),
             recovery,
+            fork_count: fork_count(),
             options,
         });
         let background = Background::start(&shared)?;
@@ -472,40 +490,8 @@ impl FollowGraph {
     /// # Ok::<(), followgraph::Error>(())
     /// ```
     pub fn sync(&self) -> Result<()> {
-        self.shared.refuse_if_read_only()?;
+        self.shared.refuse_if_not_writer()?;
         self.shared.sync.wait_for_all()
-    }
-
-    /// Closes the graph: ends the [`Changes`] and [`Consumer`]s that came from it and the threads
-    /// in the background, and waits until everything committed is on disk. Dropping the handle does
-    /// the same, and tells nobody what failed.
-    ///
-    /// A handle that is shared in an [`Arc`] comes out of it with [`Arc::into_inner`].
-    ///
-    /// # Errors
-    ///
-    /// The graph is closed in each case. `Latched` when a write or a sync failed, now or before:
-    /// what was committed since may be lost. `Io` or `DiskFull` when the end of the log could not
-    /// be marked: everything committed is on disk. `Panicked` when a thread in the background, such
-    /// as that of checkpoints, ended with a panic.
-    ///
-    /// ```
-    /// use followgraph::FollowGraph;
-    /// let directory = tempfile::tempdir()?;
-    /// let graph = FollowGraph::open(directory.path())?;
-    /// graph.add_account("alice")?;
-    /// graph.close()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn close(mut self) -> Result<()> {
-        self.shut()
-    }
-
-    /// Closes the graph. A second call finds nothing left to do.
-    fn shut(&mut self) -> Result<()> {
-        self.shared.feed.close();
-        let stopped = self.background.stop(&self.shared.signal);
-        self.shared.close().and(stopped)
     }
 
     fn apply_one(&self, mutation: Mutation<'_>) -> Result<Outcome> {
@@ -520,12 +506,5 @@ impl FollowGraph {
     ) -> Result<Vec<Result<Outcome>>> {
         let room_bytes = self.shared.room_bytes(mutations.iter());
         self.shared.commit(source_position, room_bytes, |editor| editor.execute_all(mutations))
-    }
-}
-
-impl Drop for FollowGraph {
-    fn drop(&mut self) {
-        // Who wants to know calls `close`.
-        let _ = self.shut();
     }
 }

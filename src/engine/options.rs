@@ -147,8 +147,10 @@ impl Options {
         self
     }
 
-    /// The size of a log segment in bytes, allocated on disk when it is begun: 64 KiB to 4 GiB,
-    /// rounded up to 4 KiB. Default: 64 MiB (4 MiB in memory).
+    /// Sets the largest size of a log segment in bytes: 64 KiB to 4 GiB, rounded up to 4 KiB. A
+    /// segment is allocated on disk in full when it is begun. The first one of a graph takes
+    /// 256 KiB, and each one after a full one twice as much as that, up to this size, so that a
+    /// small graph takes little room. Default: 64 MiB (4 MiB in memory).
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Options {
         self.segment_bytes = bytes;
@@ -166,7 +168,8 @@ impl Options {
     /// How much disk space the log segments may take that are kept for a
     /// [`consumer`](FollowGraph::consumer) alone. Beyond it the oldest go, and a consumer that had
     /// not come so far is told with [`PositionLost`](ErrorKind::PositionLost). A segment counts
-    /// as a whole: [`segment_bytes`](Options::segment_bytes), however little of it is in use.
+    /// as a whole, however little of it is in use: up to
+    /// [`segment_bytes`](Options::segment_bytes).
     /// Default: 1 GiB.
     #[must_use]
     pub fn retained_log_bytes(mut self, bytes: u64) -> Options {
@@ -314,9 +317,12 @@ impl Options {
     /// [`ReadOnly`](ErrorKind::ReadOnly), and so are [`changes`](FollowGraph::changes) and
     /// [`consumer`](FollowGraph::consumer), which are for the process that writes.
     ///
-    /// Where the log cannot be followed any more, because the directory was removed or another
-    /// graph or an older state of this one was put there, answers are errors from then on, until
-    /// it is put right; [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason.
+    /// Where the log cannot be followed any more, because the directory was removed or its files
+    /// were replaced by those of another graph or an older state of this one, answers are errors
+    /// from then on, until it is put right;
+    /// [`Stats::reader_failure`](crate::Stats::reader_failure) has the reason. Where another
+    /// directory takes the path, the handle goes on in the one that it opened, and
+    /// [`Stats::directory_moved`](crate::Stats::directory_moved) says so.
     ///
     /// Cost: opening as [`open`](Options::open). A question asked more than 200 microseconds after
     /// the log was last looked at pays for a look, some microseconds, and for applying what came.

@@ -22,7 +22,6 @@ use crate::locks::{Mutex, RwLockReadGuard};
 use crate::storage::{LogSync, ReadOnlyDirectory, give_back_freed_memory};
 use crate::store::{Seen, Store, Tail, Watched, newest};
 use crate::workers::processor_count;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -39,7 +38,6 @@ const DOUBTS_MAX: u32 = 4;
 
 /// What a handle that only reads has beside the others.
 pub(super) struct Reader {
-    path: PathBuf,
     /// The same as the storage of the handle.
     directory: Arc<ReadOnlyDirectory>,
     place: Mutex<Place>,
@@ -73,9 +71,8 @@ impl LogSync for OthersLog {
 }
 
 impl Reader {
-    pub(super) fn new(path: &Path, directory: Arc<ReadOnlyDirectory>, tail: Tail) -> Reader {
+    pub(super) fn new(directory: Arc<ReadOnlyDirectory>, tail: Tail) -> Reader {
         Reader {
-            path: path.to_owned(),
             directory,
             place: Mutex::new(Place { tail, doubts: 0, accepted: None }),
             adopting: Mutex::new(()),
@@ -138,10 +135,6 @@ impl Shared {
     /// Why reads are refused on a handle that follows another process, if they are.
     pub(super) fn reader_failure(&self) -> Option<String> {
         self.reader.as_ref()?.failure().map(|failure| failure.to_string())
-    }
-
-    pub(super) fn refuse_if_read_only(&self) -> Result<()> {
-        if self.reader.is_some() { Err(Error::read_only()) } else { Ok(()) }
     }
 
     /// Applies what another process has written until now, where one does.
@@ -243,7 +236,7 @@ impl Shared {
         let Some(_alone) = self.checkpoint.try_take() else {
             return reader.failure().map_or(Ok(()), Err);
         };
-        let opened = Watched::open(&reader.path, processor_count)?;
+        let opened = Watched::open(&reader.directory, processor_count)?;
         self.replace(reader, place, opened)
     }
 
@@ -255,13 +248,15 @@ impl Shared {
         let mut commit = self.commit.lock();
         if identity != commit.store.identity() {
             let message = "there is another graph in this directory now; open it again";
-            return Err(Error::corrupt(message).at_path(&reader.path));
+            return Err(Error::corrupt(message).at_path(&self.storage.path("")));
         }
         let (before, now) = (commit.sequence, tail.position());
         if now < before {
             let message = "the directory holds an earlier state of the graph than was read from \
                            it; open it again to go back";
-            return Err(Error::corrupt(message).at_path(&reader.path).expected(before, now));
+            return Err(Error::corrupt(message)
+                .at_path(&self.storage.path(""))
+                .expected(before, now));
         }
         let image_sequence = graph.image().header.position.sequence;
         let segments = tail.segments().to_vec();
@@ -329,7 +324,7 @@ impl Shared {
     fn adopt_newer_image(&self, reader: &Reader) -> Result<()> {
         let _adopting = reader.adopting.lock();
         let Some(_alone) = self.checkpoint.try_take() else { return Ok(()) };
-        let mut opened = Watched::open(&reader.path, || 1)?;
+        let mut opened = Watched::open(&reader.directory, || 1)?;
         let mut place = reader.place.lock();
         while opened.tail.position() < place.tail.position() && opened.tail.look()? == Seen::Frames
         {

@@ -10,7 +10,9 @@ mod mend;
 use super::options::SEGMENT_BYTES_MIN;
 use super::{FollowGraph, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{FileKind, Identity, RecordReader, file_kind, image_file_name, log_file_name};
+use crate::format::{
+    FileKind, Identity, RecordReader, check_sequence, file_kind, image_file_name, log_file_name,
+};
 use crate::graph::Graph;
 use crate::image::{DamagedImage, Image};
 use crate::log::{Frame, SegmentHeader};
@@ -89,8 +91,18 @@ struct Base {
 impl Remains {
     fn read(source: &dyn Storage) -> Result<Remains> {
         let (mut image_sequences, mut segments) = (Vec::new(), Vec::new());
-        for (name, _) in source.list()? {
-            match file_kind(&name) {
+        let mut damage = Vec::new();
+        for (name, len_bytes) in source.list()? {
+            let kind = file_kind(&name);
+            if let FileKind::Image(number) | FileKind::Log(number) = kind
+                && let Err(error) =
+                    check_sequence(number - u64::from(kind == FileKind::Log(number)))
+            {
+                let (file, what) = (source.path(&name), error.to_string());
+                damage.push(DamagedRange { file, offset_bytes: 0, len_bytes, what });
+                continue;
+            }
+            match kind {
                 FileKind::Image(sequence) => image_sequences.push(sequence),
                 FileKind::Log(first_sequence) => segments.push(first_sequence),
                 FileKind::Consumer
@@ -106,7 +118,7 @@ impl Remains {
         }
         image_sequences.sort_unstable();
         segments.sort_unstable();
-        let (mut images, mut damage) = (Vec::new(), Vec::new());
+        let mut images = Vec::new();
         let mut last_image_sequence = 0;
         for &sequence in image_sequences.iter().rev() {
             match DamagedImage::open(source, sequence) {

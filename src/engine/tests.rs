@@ -11,6 +11,7 @@ use std::time::Duration;
 
 #[cfg(feature = "testing")]
 pub(crate) mod removal;
+mod sequences;
 mod waiting;
 
 /// Memory that fails on command: log syncs, or writes of images. Or whose syncs wait, or take long.

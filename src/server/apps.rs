@@ -148,6 +148,12 @@ impl Apps {
         Ok(())
     }
 
+    /// Says of which apps the path of the graph leads to another directory than the one that is
+    /// open. That is no failure: the graph goes on where it is.
+    pub(super) fn moved(&self) -> impl Iterator<Item = (u64, String)> {
+        self.graphs.iter().filter_map(|(app, graph)| Some((*app, graph.directory_moved()?)))
+    }
+
     /// What keeps an app from its work, for each where something does. A clock that is ahead is
     /// part of it: by it, every `UserSig` has expired.
     pub(super) fn complaints(&self) -> Vec<(u64, String)> {
@@ -215,6 +221,9 @@ fn open_graph(app: &AppConfig) -> Result<FollowGraph, ConfigError> {
     }
     if let Some(bytes) = app.webhooks.as_ref().and_then(|webhooks| webhooks.log_bytes) {
         options = options.retained_log_bytes(bytes);
+    }
+    if let Some(bytes) = app.segment_bytes {
+        options = options.segment_bytes(bytes);
     }
     let directory = app.graph.get_ref();
     options.open(directory).map_err(|error| {

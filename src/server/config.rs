@@ -199,6 +199,8 @@ pub struct AppConfig {
     /// Whether following somebody who was never imported imports them.
     #[serde(default)]
     pub create_missing_accounts: bool,
+    /// The largest size of a log segment in bytes, 64 KiB to 4 GiB; 64 MiB if absent.
+    pub segment_bytes: Option<u64>,
     /// Whom to tell of follows and unfollows; nobody if absent.
     pub webhooks: Option<Webhooks>,
 }
@@ -360,6 +362,7 @@ impl AppConfig {
             calls_per_second: documented_calls_per_second(),
             allow: None,
             create_missing_accounts: false,
+            segment_bytes: None,
             webhooks: None,
         }
     }
@@ -468,7 +471,9 @@ mod tests {
         let config = read(&format!("http = \"127.0.0.1:0\"\n{APP}")).unwrap();
         let app = &config.apps[0];
         assert_eq!((app.max_following, app.calls_per_second.get()), (5000, 200));
-        assert_eq!(app.admins, ["administrator"]);
+        assert_eq!((&app.admins[..], app.segment_bytes), (&["administrator".to_owned()][..], None));
+        let told = read(&format!("http = \"127.0.0.1:0\"\n{APP}segment_bytes = 1048576\n"));
+        assert_eq!(told.unwrap().apps[0].segment_bytes, Some(1 << 20));
         assert!(app.graph.get_ref().ends_with("g") && app.graph.get_ref().is_absolute());
         assert!((config.limits.request_seconds - 3.0).abs() < f64::EPSILON);
     }

@@ -57,6 +57,7 @@ impl Member {
         let nats = nats.map_err(|error| failed("connect to the log", &error))?;
         let mut options = NodeOptions::new(&member.node, app.graph.get_ref());
         options.wait = request_time.mul_f64(0.75);
+        options.segment_bytes = app.segment_bytes.unwrap_or(options.segment_bytes);
         let node = Node::start(Arc::new(nats), options).await;
         let node = node.map_err(|error| failed("follow the log", &error))?;
         let limits = Limits {

@@ -68,6 +68,7 @@ struct GraphMetrics {
     durable_sequence: Family<AppLabels, Gauge>,
     image_sequence: Family<AppLabels, Gauge>,
     latched: Family<AppLabels, Gauge>,
+    directory_moved: Family<AppLabels, Gauge>,
     checkpoint_failed: Family<AppLabels, Gauge>,
     last_checkpoint: Family<AppLabels, Gauge>,
     webhook_position: Family<AppLabels, Gauge>,
@@ -170,6 +171,11 @@ impl GraphMetrics {
             ("durable_sequence", "The last commit known to be on disk", &self.durable_sequence),
             ("image_sequence", "The last commit the image covers", &self.image_sequence),
             ("latched", "1 where writes are refused after a failed sync", &self.latched),
+            (
+                "directory_moved",
+                "1 where the path of the graph leads to another directory than the open one",
+                &self.directory_moved,
+            ),
             ("checkpoint_failed", "1 where the last checkpoint failed", &self.checkpoint_failed),
             (
                 "last_checkpoint_timestamp_seconds",
@@ -210,6 +216,7 @@ impl GraphMetrics {
         set(&self.durable_sequence, stats.durable_sequence);
         set(&self.image_sequence, stats.image_sequence);
         set(&self.latched, u64::from(stats.latched.is_some()));
+        set(&self.directory_moved, u64::from(stats.directory_moved.is_some()));
         set(&self.checkpoint_failed, u64::from(stats.checkpoint_failure.is_some()));
         set(&self.last_checkpoint, stats.last_checkpoint_at.unwrap_or(0).into());
         // The engine counts; here its counters are shown.

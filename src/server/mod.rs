@@ -43,9 +43,10 @@ use apps::Apps;
 use connections::{Listeners, Room};
 use reload::{Files, Watch};
 use requests::Site;
+use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tls::Certificate;
 use tokio::signal::unix::{SignalKind, signal};
@@ -72,13 +73,59 @@ pub struct Addresses {
 /// Before anything is served: a limit out of range, a key, certificate or graph that cannot be
 /// read, an address that is in use. Later: a listener that failed, what closing the graphs found.
 pub fn run(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| ConfigError::new(format!("cannot start the threads: {error}")))?;
+    let runtime = check_threads()
+        .and_then(|()| tokio::runtime::Builder::new_multi_thread().enable_all().build());
+    let runtime = runtime.map_err(|error| {
+        let message = format!(
+            "cannot start the threads: {error}; raise the limit of processes and threads \
+             (`ulimit -u`)"
+        );
+        ConfigError::new(message)
+    })?;
     let served = runtime.block_on(serve(config, ready));
     // What is still at work after the grace period is a request whose client was answered already.
     runtime.shutdown_background();
     served
+}
+
+/// Threads that are needed beside one for each processor: one that waits for the disk.
+const OTHER_THREADS: usize = 1;
+
+/// Starts as many threads as the server cannot do without, and ends them. The runtime panics, or
+/// never answers, where the system does not give them.
+fn check_threads() -> io::Result<()> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from) + OTHER_THREADS;
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let mut threads = Vec::new();
+    let started = (0..count).try_for_each(|_| {
+        let gate = gate.clone();
+        let wait = move || drop(gate.lock().map(drop));
+        threads.push(std::thread::Builder::new().spawn(wait)?);
+        Ok(())
+    });
+    drop(closed);
+    for thread in threads {
+        // It does nothing that could fail.
+        let _ = thread.join();
+    }
+    started
+}
+
+/// How often the paths of the graphs are looked at.
+const DIRECTORY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Warns once of each graph whose path has come to lead to another directory.
+async fn watch_directories(apps: &Apps) {
+    let mut told = HashSet::new();
+    loop {
+        tokio::time::sleep(DIRECTORY_INTERVAL).await;
+        for (app, moved) in apps.moved() {
+            if told.insert(app) {
+                tracing::warn!(app, "{moved}");
+            }
+        }
+    }
 }
 
 async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), ConfigError> {
@@ -108,7 +155,10 @@ async fn serve(config: &Config, ready: impl FnOnce(&Addresses)) -> Result<(), Co
         }
         tracing::info!("stopping");
     };
-    let served = connections::serve(listeners, &site, &config.limits, room, stop).await;
+    let served = tokio::select! {
+        served = connections::serve(listeners, &site, &config.limits, room, stop) => served,
+        () = watch_directories(&site.apps) => Ok(()),
+    };
     clocks.abort();
     site.close();
     let members: Vec<_> = site.apps.members.iter().map(|(_, member)| member.clone()).collect();

@@ -212,6 +212,9 @@ impl Site {
             for (app, fault) in clock_faults(&self.apps.graphs) {
                 lines.push(format!("note: app {app}: {fault}\n"));
             }
+            for (app, moved) in self.apps.moved() {
+                lines.push(format!("note: app {app}: {moved}\n"));
+            }
             return reply(StatusCode::OK, TEXT, lines.concat());
         }
         reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.concat())

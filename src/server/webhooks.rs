@@ -204,7 +204,7 @@ impl Sender {
         let Some(last) = last else { return Ok(()) };
         let lanes = self.lanes(groups)?;
         self.tell_all(&lanes).map_err(|error| {
-            let error = format!("a dead letter cannot be written: {error}");
+            let error = format!("a dead letter cannot be written, or no thread started: {error}");
             crate::Error::new(ErrorKind::Io, error)
         })?;
         consumer.acknowledge(last)
@@ -231,11 +231,16 @@ impl Sender {
             lane.iter().try_for_each(|(sequence, event)| self.tell(*sequence, event))
         };
         std::thread::scope(|scope| {
-            let telling: Vec<_> =
-                lanes.values().map(|lane| scope.spawn(move || tell_lane(lane))).collect();
-            telling.into_iter().try_for_each(|lane| {
-                lane.join().unwrap_or_else(|_| Err(std::io::Error::other("a thread panicked")))
-            })
+            // Where the system gives no thread for a lane, all of them are told once more later.
+            let start =
+                |lane| std::thread::Builder::new().spawn_scoped(scope, move || tell_lane(lane));
+            let telling: Vec<_> = lanes.values().map(start).collect();
+            let told = telling.into_iter().map(|lane| {
+                let panicked = |_| Err(std::io::Error::other("a thread panicked"));
+                lane.and_then(|lane| lane.join().unwrap_or_else(panicked))
+            });
+            // All of them are waited for before the first failure is given back.
+            told.collect::<Vec<_>>().into_iter().collect()
         })
     }
 

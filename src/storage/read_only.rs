@@ -6,12 +6,14 @@
 //! and extended again, so **its end is copied, never mapped**: to touch a mapped byte behind the
 //! end of a file ends the process.
 
+use super::directory::{Directory, FileIdentity};
 use super::{Bytes, LogFile, OutputFile, PrivateBytes, Storage};
 use super::{map_file, map_file_privately, written_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -19,45 +21,46 @@ use std::sync::Arc;
 
 /// A directory of the file system, to read.
 pub(crate) struct ReadOnlyDirectory {
-    directory: PathBuf,
+    directory: Arc<Directory>,
     held: Mutex<BTreeMap<String, Arc<HeldFile>>>,
 }
 
 /// An open file, readable also after its name went.
 pub(crate) struct HeldFile {
+    directory: Arc<Directory>,
     file: File,
-    path: PathBuf,
-    /// Device and number of the file: its name may come to stand for another one.
-    identity: (u64, u64),
+    name: String,
+    /// Its name may come to stand for another file.
+    identity: FileIdentity,
 }
 
 impl ReadOnlyDirectory {
     /// A directory that is there.
-    pub(crate) fn open(directory: &Path) -> Result<ReadOnlyDirectory> {
-        match fs::metadata(directory) {
-            Ok(found) if found.is_dir() => {
-                Ok(ReadOnlyDirectory { directory: directory.to_owned(), held: Mutex::default() })
-            }
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(failed("examine", directory, &source))
-            }
-            Ok(_) | Err(_) => {
+    pub(crate) fn open(path: &Path) -> Result<ReadOnlyDirectory> {
+        let directory = Directory::open(path, true).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 let message = "there is no such directory; a graph is made by opening it to write";
-                Err(Error::new(ErrorKind::NotAGraph, message).at_path(directory))
+                Error::new(ErrorKind::NotAGraph, message).at_path(path)
             }
-        }
+            _ => {
+                let message = format!("cannot open the directory: {source}");
+                Error::new(ErrorKind::Io, message).at_path(path)
+            }
+        })?;
+        Ok(ReadOnlyDirectory { directory: Arc::new(directory), held: Mutex::default() })
+    }
+
+    /// Returns the same directory, with nothing held: not the one that its path leads to now.
+    pub(crate) fn afresh(&self) -> ReadOnlyDirectory {
+        ReadOnlyDirectory { directory: self.directory.clone(), held: Mutex::default() }
     }
 
     /// Opens a file and holds it under its name from now on. `None` where there is none.
     pub(crate) fn hold(&self, name: &str) -> Result<Option<Arc<HeldFile>>> {
-        let path = self.path(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(failed("open", &path, &source)),
+        let Some(file) = self.directory.open_if_there(name, OFlags::RDONLY)? else {
+            return Ok(None);
         };
-        let found = file.metadata().map_err(|source| failed("examine", &path, &source))?;
-        let held = Arc::new(HeldFile { file, path, identity: identity_of(&found) });
+        let held = Arc::new(HeldFile::new(&self.directory, file, name)?);
         self.held.lock().insert(name.to_owned(), held.clone());
         Ok(Some(held))
     }
@@ -73,14 +76,23 @@ impl ReadOnlyDirectory {
         if let Some(held) = self.held.lock().get(name) {
             return Ok(held.clone());
         }
-        let path = self.path(name);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
-        let (found, file) = opened.map_err(|source| failed("open", &path, &source))?;
-        Ok(Arc::new(HeldFile { file, path, identity: identity_of(&found) }))
+        let file = self.directory.open_regular(name, OFlags::RDONLY)?;
+        Ok(Arc::new(HeldFile::new(&self.directory, file, name)?))
     }
 }
 
 impl HeldFile {
+    fn new(directory: &Arc<Directory>, file: File, name: &str) -> Result<HeldFile> {
+        let failed = |source| directory.error("examine", name, source);
+        let identity = identity_of(&file.metadata().map_err(failed)?);
+        let (directory, name) = (directory.clone(), name.to_owned());
+        Ok(HeldFile { directory, file, name, identity })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path_of(&self.name)
+    }
+
     /// Copies the bytes at an offset, and says how many there are before the file ends. Another
     /// process may be writing them: what was copied counts when its checksum holds.
     pub(crate) fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> Result<usize> {
@@ -90,7 +102,7 @@ impl HeldFile {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(failed("read", &self.path, &source)),
+                Err(source) => return Err(self.directory.error("read", &self.name, source)),
             }
         }
         Ok(done)
@@ -107,55 +119,28 @@ impl HeldFile {
 
     /// Whether its name still stands for it.
     pub(crate) fn has_its_name(&self) -> Result<bool> {
-        match fs::metadata(&self.path) {
-            Ok(found) => Ok(identity_of(&found) == self.identity),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(failed("examine", &self.path, &source)),
-        }
+        Ok(self.directory.identity_at(&self.name)? == Some(self.identity))
     }
 
     fn len_bytes(&self) -> Result<u64> {
         let found = self.file.metadata();
-        found.map(|found| found.len()).map_err(|source| failed("examine", &self.path, &source))
+        let failed = |source| self.directory.error("examine", &self.name, source);
+        found.map(|found| found.len()).map_err(failed)
     }
 }
 
-fn identity_of(found: &Metadata) -> (u64, u64) {
+fn identity_of(found: &Metadata) -> FileIdentity {
     (found.dev(), found.ino())
-}
-
-#[cold]
-fn failed(action: &str, path: &Path, source: &io::Error) -> Error {
-    let advice = match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "; the directory and its files must be readable by this process"
-        }
-        _ => "",
-    };
-    Error::new(ErrorKind::Io, format!("cannot {action}: {source}{advice}")).at_path(path)
 }
 
 impl Storage for ReadOnlyDirectory {
     fn list(&self) -> Result<Vec<(String, u64)>> {
-        let failed = |source: io::Error| failed("list the directory", &self.directory, &source);
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            match entry.metadata() {
-                Ok(found) => {
-                    files.push((entry.file_name().to_string_lossy().into_owned(), found.len()));
-                }
-                // It went since its name was read.
-                Err(source) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(failed(source)),
-            }
-        }
-        Ok(files)
+        self.directory.list()
     }
 
     fn map_range(&self, name: &str, offset_bytes: u64, len_bytes: u64) -> Result<Bytes> {
         let found = self.find(name)?;
-        map_file(&found.file, &found.path, offset_bytes, len_bytes)
+        map_file(&found.file, &found.path(), offset_bytes, len_bytes)
     }
 
     fn written_bytes(&self, name: &str) -> Result<u64> {
@@ -167,7 +152,7 @@ impl Storage for ReadOnlyDirectory {
             return Ok(PrivateBytes::Owned(Vec::new()));
         }
         let found = self.find(name)?;
-        map_file_privately(&found.file, found.len_bytes()?, &found.path, offset_bytes, len_bytes)
+        map_file_privately(&found.file, found.len_bytes()?, &found.path(), offset_bytes, len_bytes)
     }
 
     fn create(&self, _name: &str) -> Result<Box<dyn OutputFile>> {
@@ -195,6 +180,10 @@ impl Storage for ReadOnlyDirectory {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.directory.path_of(name)
+    }
+
+    fn moved(&self) -> Option<String> {
+        self.directory.moved()
     }
 }

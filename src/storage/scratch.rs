@@ -1,10 +1,11 @@
 //! Files that are written once, read back, and gone with the process that wrote them.
 
+use super::directory::Directory;
 use super::{Bytes, DirectoryFile, OutputFile, Storage, map_file, random_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ impl<S: Storage + ?Sized> Scratch for Arc<S> {
 /// Files in a directory that belongs to others too. Each loses its name as soon as it is made, so
 /// that its room is given back however this process ends, and nobody meets it.
 pub(crate) struct ScratchDirectory {
-    directory: PathBuf,
+    directory: Directory,
     files: Mutex<BTreeMap<String, File>>,
 }
 
@@ -52,23 +53,22 @@ impl ScratchDirectory {
     /// # Errors
     /// `InvalidArgument` when it is none.
     pub(crate) fn new(directory: &Path) -> Result<ScratchDirectory> {
-        if !directory.is_dir() {
-            let message = "temporary files need a directory that is there";
-            return Err(Error::new(ErrorKind::InvalidArgument, message).at_path(directory));
-        }
-        Ok(ScratchDirectory { directory: directory.to_owned(), files: Mutex::default() })
+        let directory = Directory::open(directory, false).map_err(|source| {
+            let message = format!("temporary files need a directory that is there: {source}");
+            Error::new(ErrorKind::InvalidArgument, message).at_path(directory)
+        })?;
+        Ok(ScratchDirectory { directory, files: Mutex::default() })
     }
 }
 
 impl Scratch for ScratchDirectory {
     fn create(&self, name: &str) -> Result<Box<dyn OutputFile>> {
         let unique = u128::from_le_bytes(random_bytes()?);
-        let path = self.directory.join(format!("followgraph-{unique:032x}-{name}"));
-        let failed = |source| Error::io("create", &path, &source);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let file = file.map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
-        let kept = file.try_clone().map_err(failed)?;
+        let unique = format!("followgraph-{unique:032x}-{name}");
+        let file = self.directory.create(&unique)?;
+        self.directory.remove(&unique)?;
+        let kept = file.try_clone();
+        let kept = kept.map_err(|source| self.directory.error("create", &unique, source))?;
         self.files.lock().insert(name.to_owned(), kept);
         Ok(Box::new(DirectoryFile { file, path: self.path(name) }))
     }
@@ -85,7 +85,7 @@ impl Scratch for ScratchDirectory {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.directory.path_of(name)
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let place = ScratchDirectory::new(directory.path()).expect("it is there");
         let mut file = place.create("runs").expect("it can be made");
         file.write_at(0, b"12345").expect("there is room");
-        let entries = || fs::read_dir(directory.path()).expect("it can be read").count();
+        let entries = || std::fs::read_dir(directory.path()).expect("it can be read").count();
         assert_eq!(entries(), 0, "a killed process would leave it");
         assert_eq!(&*place.map("runs", u64::MAX).expect("it is there"), b"12345");
         assert_eq!(&*place.map("runs", 2).expect("it is there"), b"12");

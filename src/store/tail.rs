@@ -19,7 +19,6 @@ use crate::log::{
 use crate::recovery::{LogPlace, SegmentView, check_segment, replay};
 use crate::storage::{HeldFile, ReadOnlyDirectory, Storage};
 use crate::types::Recovery;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +48,10 @@ impl Watched {
     /// Files go while this looks for them, and a copy of a log that is being written can show half
     /// a frame, or a later one without an earlier. So an error counts, and so does a log that ends
     /// in something else than a frame, only if the next attempt meets the same at the same place.
-    pub(crate) fn open(directory: &Path, thread_count: fn() -> usize) -> Result<Watched> {
+    pub(crate) fn open(
+        directory: &ReadOnlyDirectory,
+        thread_count: fn() -> usize,
+    ) -> Result<Watched> {
         let mut last_found = None;
         for attempts_left in (0..ATTEMPTS_MAX).rev() {
             let outcome = Watched::attempt(directory, thread_count);
@@ -67,8 +69,8 @@ impl Watched {
         unreachable!("the last attempt returned")
     }
 
-    fn attempt(path: &Path, thread_count: fn() -> usize) -> Result<Watched> {
-        HeldGraph::find(path)?.open(thread_count)
+    fn attempt(directory: &ReadOnlyDirectory, thread_count: fn() -> usize) -> Result<Watched> {
+        HeldGraph::find(directory)?.open(thread_count)
     }
 }
 
@@ -81,8 +83,8 @@ struct HeldGraph {
 }
 
 impl HeldGraph {
-    fn find(path: &Path) -> Result<HeldGraph> {
-        let directory = Arc::new(ReadOnlyDirectory::open(path)?);
+    fn find(directory: &ReadOnlyDirectory) -> Result<HeldGraph> {
+        let directory = Arc::new(directory.afresh());
         let listing = list_whole(directory.as_ref())?;
         let Some(&image_sequence) = listing.images.last() else {
             return Err(without_image(&directory, &listing.segments));
@@ -147,7 +149,10 @@ fn without_image(directory: &ReadOnlyDirectory, segments: &[u64]) -> Error {
         let message = "there are log segments but no image; put the image back";
         return Error::corrupt(message).at_path(&path);
     }
-    let message = "there is no graph here yet; it is made by opening it to write";
+    let message = match directory.moved() {
+        Some(moved) => format!("there is no graph any more: {moved}"),
+        None => "there is no graph here yet; it is made by opening it to write".to_owned(),
+    };
     Error::new(ErrorKind::NotAGraph, message).at_path(&path)
 }
 
@@ -373,9 +378,14 @@ fn extent_of(header: &SegmentHeader) -> SegmentExtent {
 mod tests {
     use super::*;
     use crate::engine::{FollowGraph, Mutation};
+    use std::path::Path;
 
-    fn find(directory: &Path) -> HeldGraph {
-        HeldGraph::find(directory).expect("there is a graph")
+    fn opened(path: &Path) -> ReadOnlyDirectory {
+        ReadOnlyDirectory::open(path).expect("it is there")
+    }
+
+    fn find(path: &Path) -> HeldGraph {
+        HeldGraph::find(&opened(path)).expect("there is a graph")
     }
 
     #[test]
@@ -407,7 +417,7 @@ mod tests {
         let mut watched = held.open(|| 1).expect("what was held is there, though its names went");
         assert_eq!(watched.graph.accounts().len(), 4);
         assert_eq!(watched.tail.look().expect("it can be read"), Seen::Lost);
-        let watched = Watched::open(path, || 1).expect("there is a graph");
+        let watched = Watched::open(&opened(path), || 1).expect("there is a graph");
         assert_eq!(watched.tail.position(), graph.stats().sequence);
         assert_eq!(watched.graph.accounts().len(), 6);
     }

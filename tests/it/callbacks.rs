@@ -1,6 +1,8 @@
 //! Calls from inside callbacks: each works, or is an error; none waits for itself.
 
-use followgraph::{BulkLoad, Error, ErrorKind, FollowGraph, Mutation, Options, Result};
+use followgraph::{
+    BulkLoad, Error, ErrorKind, FollowGraph, Mutation, Options, RepairOptions, Result,
+};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +90,7 @@ const CALLBACKS: [(&str, Callback); 5] = [
     ("Comparing::repair", |graph, dir, call| {
         small(graph);
         let comparing = graph.compare(1 << 20, dir).unwrap();
-        let repaired = comparing.repair(false, &mut |_| {
+        let repaired = comparing.repair(RepairOptions::new(), &mut |_| {
             call();
             ControlFlow::Continue(())
         });

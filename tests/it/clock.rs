@@ -1,7 +1,7 @@
 //! Follow times while the clock of the machine is wrong.
 
 use crate::support::HandClock;
-use followgraph::{ClockFault, ErrorKind, FollowGraph, Mutation, Options, Page};
+use followgraph::{ClockFault, ErrorKind, FollowGraph, Mutation, Options, Page, RepairOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::path::Path;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// 2023-11-14.
-const NOW: u32 = 1_700_000_000;
+/// 2027-01-15.
+const NOW: u32 = 1_800_000_000;
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
 const YEAR: u32 = 365 * DAY;
@@ -279,9 +279,37 @@ fn a_source_may_give_any_time_and_a_repair_keeps_the_follow_it_cannot_date() {
     let mut comparing = graph.compare(1 << 20, dir.path()).unwrap().times(true);
     comparing.add("a", "star", Some(far)).unwrap();
     comparing.add("b", "star", Some(far)).unwrap();
-    let repair = comparing.repair(false, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    let repair = comparing
+        .repair(RepairOptions::new(), &mut |_| std::ops::ControlFlow::Continue(()))
+        .unwrap();
     assert_eq!((repair.repaired_count, repair.refused_count), (0, 1), "{repair:?}");
     assert_eq!(time_of(&graph, "b"), NOW);
+}
+
+#[test]
+fn a_graph_without_follows_takes_no_time_from_a_clock_of_2106() {
+    let clock = HandClock::at(u32::MAX - 5);
+    let graph = options(&clock).in_memory().unwrap();
+    graph.follow("a", "b").unwrap();
+    assert!(is_ahead(&graph));
+    clock.set(NOW);
+    graph.follow("b", "a").unwrap();
+    assert_eq!(graph.stats().clock_fault, None);
+    let at = |name| graph.following(name, Page::first(1)).unwrap().entries[0].followed_at;
+    assert!(at("a") < NOW, "{}", at("a"));
+    assert_eq!(at("b"), NOW);
+}
+
+#[test]
+fn old_follows_of_an_import_say_nothing_about_the_clock() {
+    let clock = HandClock::at(NOW);
+    let graph = options(&clock).in_memory().unwrap();
+    let old = [Mutation::follow("a", "b").at(1), Mutation::follow("b", "c").at(1_000_000_000)];
+    graph.apply(&old).unwrap();
+    graph.follow("c", "a").unwrap();
+    assert_eq!(graph.stats().clock_fault, None);
+    let list = graph.following("c", Page::first(1)).unwrap();
+    assert_eq!(list.entries[0].followed_at, NOW);
 }
 
 #[test]
@@ -290,6 +318,7 @@ fn the_command_line_shows_the_clock_and_resets_it() {
     let db = dir.path().join("graph");
     let ahead = HandClock::at(u32::MAX - 5);
     let graph = options(&ahead).open(&db).unwrap();
+    graph.reset_clock().unwrap();
     graph.follow("a", "b").unwrap();
     graph.close().unwrap();
     let run = |arguments: &[&str]| {

@@ -389,6 +389,37 @@ fn it_says_how_it_is() {
 }
 
 #[test]
+fn a_server_whose_graph_was_moved_goes_on_in_its_directory_and_says_so() {
+    let place = Place::new();
+    let mut server = place.start("observe = \"127.0.0.1:0\"", "segment_bytes = 65536");
+    let (graph, aside) = (place.path().join("graph"), place.path().join("aside"));
+    let segment = graph.join("log-0000000000000001.fgl");
+    assert_eq!(std::fs::metadata(segment).unwrap().len(), 65536);
+    std::fs::rename(&graph, &aside).unwrap();
+    follow_the_sample(&server.client());
+    let observe = |path: &str| {
+        let url = format!("http://{}{path}", server.observe.unwrap());
+        ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
+    };
+    let ready = observe("/readyz");
+    assert!(ready.starts_with("ready\nnote: app 1400000000: "), "{ready}");
+    assert!(ready.contains("aside"), "{ready}");
+    let metrics = observe("/metrics");
+    let line = "followgraph_directory_moved{sdkappid=\"1400000000\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+    let deadline = Instant::now() + ENDS;
+    while !server.log().contains("is no longer there") {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait(ENDS).success());
+    assert!(!graph.exists(), "it was made again");
+    let graph = followgraph::FollowGraph::open(&aside).unwrap();
+    assert_eq!(graph.stats().follow_count, 2);
+}
+
+#[test]
 fn neither_keys_nor_tickets_are_logged() {
     let place = Place::new();
     let server = place.start("", "");
@@ -420,7 +451,7 @@ fn neither_keys_nor_tickets_are_logged() {
 
 #[test]
 fn a_full_disk_refuses_writes_and_reads_go_on() {
-    let Some(mount) = Mount::tmpfs(80 << 20) else {
+    let Some(mount) = Mount::tmpfs(1 << 20) else {
         return;
     };
     let place = Place::new();
@@ -434,7 +465,7 @@ fn a_full_disk_refuses_writes_and_reads_go_on() {
     server.wait(ENDS);
     let ballast = mount.path().join("ballast");
     // An orderly close gave the room of the log back; now somebody else takes it.
-    std::fs::write(&ballast, vec![1; 40 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1; 900 << 10]).unwrap();
     let server = Running::start(&config);
     let client = server.client();
     let refused =

@@ -63,8 +63,8 @@ impl Input {
         let Source { name, text, total_bytes, read_bytes } = Source::open(path)?;
         let (chunk_sender, chunks) = sync_channel(WAITING_CHUNKS);
         let (line_sender, lines) = sync_channel(WAITING_CHUNKS);
-        thread::spawn(move || send_chunks(Chunks::of(text), &chunk_sender));
-        thread::spawn(move || send_lines(&chunks, format, &line_sender));
+        start("read", move || send_chunks(Chunks::of(text), &chunk_sender))?;
+        start("parse", move || send_lines(&chunks, format, &line_sender))?;
         Ok(Input { name, total_bytes, read_bytes, lines })
     }
 
@@ -85,6 +85,17 @@ impl Input {
     pub(crate) fn next_lines(&mut self) -> Option<Result<Lines, InputError>> {
         self.lines.recv().ok()
     }
+}
+
+/// Starts a thread that ends by itself.
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let started = thread::Builder::new().name(format!("followgraph-{name}")).spawn(run);
+    started.map(drop).map_err(|error| {
+        Failure::input(format!(
+            "cannot start a thread to {name} the input: {error}; the limit of processes and \
+             threads (`ulimit -u`) may be reached"
+        ))
+    })
 }
 
 /// Cuts the source into chunks until its end, its first error, or until nobody wants them any more.

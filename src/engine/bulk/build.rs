@@ -57,7 +57,7 @@ pub(super) fn write_image<L: Line>(
         let loaded = loaded.clone();
         move |cut: Cut| encode(&loaded, &cut)
     };
-    let mut pieces = Workers::start("followgraph-build", thread_count, under_way_max, encode)?;
+    let mut pieces = Workers::start("followgraph-build", thread_count, under_way_max, encode);
     let (mut ends_done, total) = (0, loaded.edges.pushed_count());
     let mut write = |piece: Result<Piece>| -> Result<()> {
         let piece = piece?;

@@ -96,7 +96,7 @@ pub(in crate::engine) struct Names {
 
 impl Names {
     /// Names that get ids behind those of `accounts`, which may have names already.
-    pub(in crate::engine) fn new(accounts: Accounts) -> Result<Names> {
+    pub(in crate::engine) fn new(accounts: Accounts) -> Names {
         let accounts = Arc::new(RwLock::new(accounts));
         let thread_count = processor_count();
         let look_up = {
@@ -104,13 +104,13 @@ impl Names {
             move |follows: NamedFollows| follows.look_up(&accounts)
         };
         let under_way_max = thread_count * JOBS_PER_THREAD;
-        Ok(Names {
+        Names {
             accounts,
-            lookups: Workers::start("followgraph-names", thread_count, under_way_max, look_up)?,
+            lookups: Workers::start("followgraph-names", thread_count, under_way_max, look_up),
             waiting: NamedFollows::default(),
             spare: Vec::new(),
             overflow_name_bytes: 0,
-        })
+        }
     }
 
     /// Adds a follow. `take` is given follows that were added before, as soon as their names have

@@ -121,8 +121,7 @@ pub fn certify(extent: Extent, progress: &mut dyn FnMut(&ScenarioReport)) -> Cer
         Subject::Scenario(scenario) => Trial::new(extent, &scenario).report(),
         Subject::Crowd(crowd) => crowd.report(extent, &SECTOR_BYTES),
     };
-    let mut workers = Workers::start("certify", processor_count(), subjects.len(), try_one)
-        .expect("the system gives threads");
+    let mut workers = Workers::start("certify", processor_count(), subjects.len(), try_one);
     for subject in subjects {
         let done = workers.push(subject);
         assert!(done.is_none(), "all of them may be under way");
