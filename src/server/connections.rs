@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// The longest head of a request. A ticket has at most 2 KiB.
-const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Requests under way in one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// How long to wait after an accept that failed, for lack of descriptors most likely.

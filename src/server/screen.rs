@@ -38,8 +38,11 @@ enum State {
     /// The data of a chunk, with the line end after it.
     Chunk(u64),
     Trailers,
-    /// Nothing is checked: HTTP/2, or a request that was refused.
+    /// Nothing is checked: HTTP/2, or a chunk size that the library refuses.
     Open,
+    /// The request was refused. What follows is replaced by line feeds, because the library looks
+    /// at a head that came in pieces only once it sees an empty line.
+    Refused,
 }
 
 impl Screen {
@@ -58,6 +61,10 @@ impl Screen {
         while let Some(byte) = bytes.get_mut(at) {
             match &mut self.state {
                 State::Open => return,
+                State::Refused => {
+                    bytes[at..].fill(b'\n');
+                    return;
+                }
                 State::Preface(matched) if *byte == PREFACE[*matched] => {
                     *matched += 1;
                     at += 1;
@@ -84,8 +91,7 @@ impl Screen {
                 State::Head | State::ChunkSize | State::Trailers => {
                     if !self.take(*byte) {
                         *byte = 0;
-                        self.state = State::Open;
-                        return;
+                        self.state = State::Refused;
                     }
                     at += 1;
                 }
