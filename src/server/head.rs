@@ -29,7 +29,7 @@ impl Fault {
     }
 }
 
-/// Returns the host that a request is for.
+/// Returns the host that a request is for. Over HTTP/1, `CONNECT` does not come this far.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Authority>, Fault>
     let host = Authority::try_from(host.as_bytes())
         .ok()
         .filter(|host| !host.as_str().contains('@'))
-        .ok_or(Fault::bad_request("the Host is not a name or an address with an optional port"))?;
+        .ok_or(Fault::bad_request("the Host is no name or address"))?;
     if target.is_some_and(|target| *target != host) {
         return Err(Fault::bad_request("the Host is not that of the request target"));
     }

@@ -129,7 +129,11 @@ impl Screen {
             State::Trailers if line.is_empty() => self.state = State::Head,
             State::Trailers => {}
             // Empty lines before a request are passed over.
-            _ if !self.head.has_request_line => self.head.has_request_line = !line.is_empty(),
+            _ if !self.head.has_request_line => {
+                self.head.has_request_line = !line.is_empty();
+                // The library would take the connection for a tunnel and drop it.
+                return !line.starts_with(b"CONNECT ");
+            }
             _ if line.is_empty() => {
                 let head = std::mem::take(&mut self.head);
                 self.state = match head.length {
@@ -231,6 +235,7 @@ mod tests {
               chunked\r",
             ),
             ("P /\r\nContent-Length: +1\r\n", "P /\r\nContent-Length: +1\r"),
+            ("CONNECT a:1 HTTP/1.1\r\n", "CONNECT a:1 HTTP/1.1\r"),
             ("P /\r\nno colon\r\n", "P /\r\nno colon\r"),
         ] {
             for size in [1, 3, 10_000] {

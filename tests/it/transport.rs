@@ -164,7 +164,7 @@ fn malformed_requests() -> Vec<(&'static str, String, u16)> {
         ("a chunk size that is no number", chunked("zz\r\n{}\r\n0\r\n\r\n"), 400),
         ("a chunk size beyond 64 bits", chunked("fffffffffffffffff\r\n"), 400),
         ("a chunk longer than its size", chunked("2\r\n{}{}\r\n0\r\n\r\n"), 400),
-        ("a tunnel", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n".into(), 405),
+        ("a tunnel", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n".into(), 400),
         ("another host in the target", "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n".into(), 400),
         ("too long a header", head(&format!("Host: x\r\nCookie: {}", "a".repeat(20_000))), 431),
         ("too many headers", head(&format!("Host: x\r\n{many}X: y")), 431),
