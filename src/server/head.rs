@@ -33,8 +33,9 @@ impl Fault {
 ///
 /// # Errors
 ///
-/// The method is `CONNECT`, the head is too long, or the request does not name exactly one host (`None` is for HTTP/1.0
-/// and for an empty `Host`): a proxy could take it for a request to another host.
+/// The method is `CONNECT`, the head is too long, or the request does not name exactly one host
+/// (`None` is for HTTP/1.0 and for an empty `Host`): a proxy could take it for a request to another
+/// host.
 pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Authority>, Fault> {
     if request.method() == Method::CONNECT {
         let text = "CONNECT is not offered: this server is no proxy";
