@@ -402,7 +402,10 @@ impl Place<'_> {
     fn of_toml(&self, error: &toml::de::Error) -> ConfigError {
         let start = error.span().map_or(0, |span| span.start);
         let message = error.message();
-        let Some(field) = self.field_at(start) else {
+        let is_about_name = ["unknown field", "missing field", "duplicate key"]
+            .iter()
+            .any(|words| message.starts_with(words));
+        let Some(field) = self.field_at(start).filter(|_| !is_about_name) else {
             return self.error(start, without_value(message));
         };
         if ["keys", "token"].contains(&field) && names_value(message) {
