@@ -37,7 +37,7 @@ const EXAMPLES: &str = "Examples:\n  followgraph serve --dev\n  \
 /// Serve the follow API, `v4/follow/*`, over HTTP and HTTPS
 ///
 /// With --dev it needs no configuration: the small graph that comes with the program is served on
-/// this machine, to whoever has the UserSig it prints. The console signs in by itself only while
+/// this machine, to whoever has the usersig it prints. The console signs in by itself only while
 /// --listen is a loopback address.
 ///
 /// SIGTERM and SIGINT stop the server once requests under way are answered. SIGHUP makes it read
@@ -131,8 +131,8 @@ impl Serve {
         Ok(config)
     }
 
-    /// Returns a configuration with a graph that is not empty and a key of its own, and the UserSig
-    /// of its admin.
+    /// Returns a configuration with a graph that is not empty and a key of its own, and the
+    /// `UserSig` of its admin.
     fn dev_config(&self) -> Result<(Config, String), Failure> {
         let key_file = self.data.join(DEV_KEY_FILE);
         let key = dev_key(&self.data, &key_file)?;

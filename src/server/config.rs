@@ -412,10 +412,13 @@ impl Place<'_> {
     fn of_toml(&self, error: &toml::de::Error) -> ConfigError {
         let start = error.span().map_or(0, |span| span.start);
         let message = error.message();
-        let Some(field) = self.field_at(start) else {
+        let is_about_name = ["unknown field", "missing field", "duplicate key"]
+            .iter()
+            .any(|words| message.starts_with(words));
+        let Some(field) = self.field_at(start).filter(|_| !is_about_name) else {
             return self.error(start, without_value(message));
         };
-        if ["keys", "token"].contains(&field) {
+        if ["keys", "token"].contains(&field) && names_value(message) {
             let hint = "a secret is given as { file = \"PATH\" } or { env = \"NAME\" }, and never \
                         stands in the configuration";
             return self.error(start, &format!("{field}: {hint}"));
@@ -426,13 +429,20 @@ impl Place<'_> {
     /// The field whose value is at an offset. `None` at the name of a field and in a header.
     fn field_at(&self, offset: usize) -> Option<&str> {
         let before = self.text.get(..offset)?;
-        let line = before.lines().rev().find(|line| line.contains('='))?;
-        // What follows it are the other lines of an array.
-        let rest = &before[line.as_ptr() as usize - before.as_ptr() as usize..];
-        let is_value = !rest.lines().skip(1).any(|line| line.trim_start().starts_with('['));
-        let name = line.split('=').next()?.trim();
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-        (is_value && !name.is_empty() && name.bytes().all(is_name)).then_some(name)
+        for line in before.lines().rev() {
+            if line.trim_start().starts_with('[') {
+                return None;
+            }
+            // Lines without one are other lines of an array.
+            if let Some((name, _)) = line.split_once('=') {
+                let name = name.trim();
+                if !name.is_empty() && name.bytes().all(is_name) {
+                    return Some(name);
+                }
+            }
+        }
+        None
     }
 
     fn error(&self, offset: usize, message: &str) -> ConfigError {
@@ -442,13 +452,16 @@ impl Place<'_> {
     }
 }
 
+/// Whether a message of the deserializer repeats a value.
+fn names_value(message: &str) -> bool {
+    let starts = ["invalid type: ", "invalid value: ", "unknown variant "];
+    starts.iter().any(|start| message.starts_with(start))
+}
+
 /// Takes the value out of a message of the deserializer, and leaves what was expected.
 fn without_value(message: &str) -> &str {
-    let names_value = ["invalid type: ", "invalid value: ", "unknown variant "]
-        .iter()
-        .any(|start| message.starts_with(start));
     match message.rfind("expected ") {
-        Some(expected) if names_value => &message[expected..],
+        Some(expected) if names_value(message) => &message[expected..],
         _ => message,
     }
 }

@@ -21,13 +21,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// The longest head of a request. A ticket has at most 2 KiB.
-const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Requests under way in one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// How long to wait after an accept that failed, for lack of descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The interval at which a condition that lasts is logged again.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
+const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Open files that are no connections of clients: the runtime, the listeners, certificates.
 const DESCRIPTORS_OF_PROCESS: u64 = 64;

@@ -53,7 +53,7 @@ pub(super) fn redirect() -> Reply {
     reply
 }
 
-/// The UserSig that a server for development gives to its console: only to a client on the same
+/// The `UserSig` that a server for development gives to its console: only to a client on the same
 /// machine that reached it without a proxy and under a name of that machine. A page elsewhere would
 /// reach it under a name of its own.
 pub(super) fn ticket(

@@ -1,5 +1,6 @@
 //! Checks the head of a request: its method, and the host that it is for.
 
+use super::connections::HEAD_BYTES_MAX;
 use super::requests::{Reply, TEXT, reply};
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::http::uri::Authority;
@@ -28,16 +29,23 @@ impl Fault {
     }
 }
 
-/// Returns the host that a request is for.
+/// Returns the host that a request is for. Over HTTP/1, `CONNECT` does not come this far.
 ///
 /// # Errors
 ///
-/// The method is `CONNECT`, or the request does not name exactly one host (`None` is for HTTP/1.0
-/// and for an empty `Host`): a proxy could take it for a request to another host.
+/// The method is `CONNECT`, the head is too long, or the request does not name exactly one host
+/// (`None` is for HTTP/1.0 and for an empty `Host`): a proxy could take it for a request to another
+/// host.
 pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Authority>, Fault> {
     if request.method() == Method::CONNECT {
         let text = "CONNECT is not offered: this server is no proxy";
         return Err(Fault { status: StatusCode::METHOD_NOT_ALLOWED, text });
+    }
+    // The library compares the limit with a head that is incomplete, and so accepts a longer one
+    // that arrives in one piece.
+    if head_bytes(request) > HEAD_BYTES_MAX {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Fault { status, text: "the head of the request has more than 16 KiB" });
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
@@ -62,11 +70,19 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Authority>, Fault>
     let host = Authority::try_from(host.as_bytes())
         .ok()
         .filter(|host| !host.as_str().contains('@'))
-        .ok_or(Fault::bad_request("the Host is not a name or an address with an optional port"))?;
+        .ok_or(Fault::bad_request("the Host is no name or address"))?;
     if target.is_some_and(|target| *target != host) {
         return Err(Fault::bad_request("the Host is not that of the request target"));
     }
     Ok(Some(host))
+}
+
+/// Returns the length of a head as HTTP/1.1 has it, separators left out.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter();
+    target + fields.map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -108,6 +124,8 @@ mod tests {
             let checked = check_of(version, "POST", uri, hosts);
             assert_eq!(checked, expected.map(str::to_owned), "{version:?} {uri} {hosts:?}");
         }
+        let long = format!("/{}", "a".repeat(HEAD_BYTES_MAX));
+        assert_eq!(check_of(one_1, "POST", &long, &["a"]), Err(431));
         assert_eq!(check_of(one_1, "CONNECT", "a:1", &["a:1"]), Err(405));
     }
 }

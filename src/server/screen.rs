@@ -38,8 +38,11 @@ enum State {
     /// The data of a chunk, with the line end after it.
     Chunk(u64),
     Trailers,
-    /// Nothing is checked: HTTP/2, or a request that was refused.
+    /// Nothing is checked: HTTP/2, or a chunk size that the library refuses.
     Open,
+    /// The request was refused. What follows is replaced by line feeds, because the library looks
+    /// at a head that came in pieces only once it sees an empty line.
+    Refused,
 }
 
 impl Screen {
@@ -58,6 +61,10 @@ impl Screen {
         while let Some(byte) = bytes.get_mut(at) {
             match &mut self.state {
                 State::Open => return,
+                State::Refused => {
+                    bytes[at..].fill(b'\n');
+                    return;
+                }
                 State::Preface(matched) if *byte == PREFACE[*matched] => {
                     *matched += 1;
                     at += 1;
@@ -84,8 +91,7 @@ impl Screen {
                 State::Head | State::ChunkSize | State::Trailers => {
                     if !self.take(*byte) {
                         *byte = 0;
-                        self.state = State::Open;
-                        return;
+                        self.state = State::Refused;
                     }
                     at += 1;
                 }
@@ -123,7 +129,11 @@ impl Screen {
             State::Trailers if line.is_empty() => self.state = State::Head,
             State::Trailers => {}
             // Empty lines before a request are passed over.
-            _ if !self.head.has_request_line => self.head.has_request_line = !line.is_empty(),
+            _ if !self.head.has_request_line => {
+                self.head.has_request_line = !line.is_empty();
+                // The library would take the connection for a tunnel and drop it.
+                return !line.starts_with(b"CONNECT ");
+            }
             _ if line.is_empty() => {
                 let head = std::mem::take(&mut self.head);
                 self.state = match head.length {
@@ -225,6 +235,7 @@ mod tests {
               chunked\r",
             ),
             ("P /\r\nContent-Length: +1\r\n", "P /\r\nContent-Length: +1\r"),
+            ("CONNECT a:1 HTTP/1.1\r\n", "CONNECT a:1 HTTP/1.1\r"),
             ("P /\r\nno colon\r\n", "P /\r\nno colon\r"),
         ] {
             for size in [1, 3, 10_000] {

@@ -89,20 +89,17 @@ fn a_bad_new_certificate_is_refused_and_the_old_one_stays() {
     let good_key = std::fs::read_to_string(place.path().join("key.pem")).unwrap();
     let (other, other_key) = certificate_until(2090);
     let (expired, expired_key) = certificate_until(2020);
-    for (round, (what, certificate, key, words)) in [
-        ("garbage", "garbage", good_key.as_str(), "certificate.pem"),
-        ("the key of another", good.as_str(), other_key.as_str(), "key.pem"),
-        ("the certificate of another", other.as_str(), good_key.as_str(), "key.pem"),
-        ("expired", expired.as_str(), expired_key.as_str(), "expired"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (round, what, certificate, key, words) in [
+        (0.0, "garbage", "garbage", good_key.as_str(), "certificate.pem"),
+        (1.0, "the key of another", good.as_str(), other_key.as_str(), "key.pem"),
+        (2.0, "the certificate of another", other.as_str(), good_key.as_str(), "key.pem"),
+        (3.0, "expired", expired.as_str(), expired_key.as_str(), "expired"),
+    ] {
         replace(&place, "certificate.pem", certificate);
         replace(&place, "key.pem", key);
         server.signal(Signal::HUP);
         wait_until(what, &server, || {
-            metric(&server, REFUSED) > round as f64 && server.log().contains(words)
+            metric(&server, REFUSED) > round && server.log().contains(words)
         });
         // The client trusts the old one alone.
         replace(&place, "certificate.pem", &good);
