@@ -1,4 +1,4 @@
-//! The subcommand `cluster` of a build without the feature `cluster`: fails, and says what to build.
+//! The subcommand `cluster` of a build without that feature: fails, and says what to build.
 
 use super::failure::{Failure, Verdict};
 use clap::Args;
