@@ -2,11 +2,14 @@
 //! damaged one.
 
 use arbitrary::Arbitrary;
-use followgraph::{Clock, Durability, ErrorKind, FollowGraph, Mutation, Options, Page};
+use followgraph::{
+    Clock, Durability, ErrorKind, FollowGraph, MonotonicClock, Mutation, Options, Page,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The accounts of the tiny graph: one name is longer than an account record holds.
 pub const NAMES: [&str; 5] =
@@ -31,6 +34,12 @@ impl HandClock {
     pub fn clock(&self) -> Clock {
         let seconds = Arc::clone(&self.0);
         Arc::new(move || seconds.load(Ordering::Relaxed))
+    }
+
+    /// Returns the same clock as one that nobody sets, so that no step of it is too large.
+    pub fn monotonic_clock(&self) -> MonotonicClock {
+        let seconds = Arc::clone(&self.0);
+        Arc::new(move || Duration::from_secs(u64::from(seconds.load(Ordering::Relaxed))))
     }
 }
 

@@ -86,6 +86,7 @@ impl Input {
             .max_followers(followers)
             .max_mutual(mutual)
             .clock(clock.clock())
+            .monotonic_clock(clock.monotonic_clock())
             .open(directory)
             .expect("nothing damaged it")
     }

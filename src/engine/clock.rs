@@ -94,9 +94,13 @@ impl Timekeeper {
     }
 
     fn accept(&mut self, reading: u32, at: Duration) {
-        // A clock that is behind says nothing about the time.
-        let is_plausible = reading >= self.floor;
-        if is_plausible && (self.line.is_from_follows || reading > self.line.time(at)) {
+        if self.line.is_from_follows {
+            // A clock that is far behind, because nothing keeps it going while the machine is off,
+            // says nothing about the time. It may yet be set by years.
+            if reading.saturating_add(DAY) >= self.floor {
+                self.line = Line::of_reading(reading.max(self.floor), at);
+            }
+        } else if reading > self.line.time(at) {
             self.line = Line::of_reading(reading, at);
         }
     }

@@ -275,7 +275,9 @@ impl Consumer {
     ///     };
     /// };
     /// let mut consumer = graph.consumer("mirror")?;
-    /// consumer.resync(|view| view.changes().try_for_each(|change| Ok(apply(change?))))?;
+    /// consumer.resync(|view| {
+    ///     view.changes().try_for_each(|change| Ok::<_, followgraph::Error>(apply(change?)))
+    /// })?;
     /// graph.follow("bob", "alice")?;
     /// graph.sync()?;
     /// while let Some(commit) = consumer.next(Duration::ZERO)? {

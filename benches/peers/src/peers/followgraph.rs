@@ -10,6 +10,7 @@ use followgraph::{Counts, Durability, FollowGraph, List, Mutation, Options, Outc
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 pub(super) struct Engine {
     directory: PathBuf,
@@ -114,10 +115,12 @@ impl Peer for Engine {
     fn wait_for_disk(&mut self, wait: bool) -> Result<()> {
         self.graph = None;
         let durability = if wait { Durability::Always } else { Durability::Never };
-        let clock = Arc::clone(&self.clock);
+        let (clock, monotonic) = (Arc::clone(&self.clock), Arc::clone(&self.clock));
+        let passed = move || Duration::from_secs(u64::from(monotonic.load(Ordering::Relaxed)));
         let options = Options::new()
             .durability(durability)
-            .clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+            .clock(Arc::new(move || clock.load(Ordering::Relaxed)))
+            .monotonic_clock(Arc::new(passed));
         self.graph = Some(options.open(&self.directory)?);
         Ok(())
     }
