@@ -9,9 +9,9 @@
 //! Nothing is known of the time that passed while the graph was closed. The first reading after
 //! opening is therefore compared with the newest follow, and may be [`PAUSE_MAX`] later: a graph
 //! that was closed for years opens as any other, and a machine that starts where a counter of
-//! seconds overflows, as in 2106, is noticed. Follows older than [`RELEASED`] say nothing, because
-//! no clock can be right that is earlier. Where no follow has a time from the clock, because there
-//! is none or all come from an import, the reading may be [`UNUSED_MAX`] later.
+//! seconds overflows, as in 2106, is noticed. Where no follow has a time from the clock, because
+//! there is none or all come from an import, the times of follows say little: then it is compared
+//! with [`RELEASED`] too, and may be [`UNUSED_MAX`] later.
 
 use super::options::{Clock, MonotonicClock, Options};
 use super::{FollowGraph, Shared};
@@ -77,8 +77,11 @@ impl Timekeeper {
     pub(super) fn new(options: &Options, graph: &Graph) -> Timekeeper {
         let (clock, monotonic) = (options.clock.clone(), options.monotonic_clock.clone());
         let floor = graph.position().clock;
-        let time = floor.max(graph.newest_at()).max(RELEASED);
-        let ahead_max = if floor == 0 { UNUSED_MAX } else { PAUSE_MAX };
+        let newest = graph.newest_at();
+        let (time, ahead_max) = match floor {
+            0 => (newest.max(RELEASED), UNUSED_MAX),
+            _ => (newest.max(floor), PAUSE_MAX),
+        };
         let line = Line { time, at: monotonic(), ahead_max, is_from_follows: true };
         Timekeeper { clock, monotonic, floor, line }
     }
@@ -152,8 +155,8 @@ impl FollowGraph {
     ///
     /// A reading of the clock is not used where it is more than an hour ahead of the latest
     /// accepted reading plus the time since then, or, after opening, more than five years ahead of
-    /// the newest follow and of 2026 (sixty where no follow has a time from the clock). Follows
-    /// then get the time that the accepted readings lead to, and the true time again as soon as the
+    /// the newest follow (sixty years ahead of 2026 where no follow has a time from the clock).
+    /// Follows then get the time that the accepted readings lead to, and the true time again as soon as the
     /// clock has it. A clock that is behind is not used either: the latest time is used again.
     ///
     /// ```

@@ -6,7 +6,7 @@ use super::mutation::{Editor, Mutation};
 use super::options::{Durability, Options};
 use super::removal::SLICE_MAX;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{RECORD_BYTES_MAX, RecordList};
+use crate::format::{RECORD_BYTES_MAX, RecordList, next_sequence};
 use crate::log::{encode_frame, frame_bytes};
 use crate::store::{Store, used_bytes};
 use crate::sync::latched;
@@ -93,6 +93,7 @@ impl Shared {
         room_bytes: u64,
         edit: impl FnOnce(&mut Editor<'_>) -> R,
     ) -> Result<Written<R>> {
+        self.refuse_if_forked()?;
         let mut guard = self.commit.lock();
         let commit = &mut *guard;
 
@@ -106,7 +107,7 @@ impl Shared {
             let message = "a batch of this size; split it";
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        let sequence = commit.sequence + 1;
+        let sequence = next_sequence(commit.sequence)?;
         let room_bytes = frame_bytes(room_bytes as usize + 8) as u64;
         commit.store.reserve(room_bytes, sequence, &self.sync)?;
 

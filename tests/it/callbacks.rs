@@ -89,7 +89,8 @@ const CALLBACKS: [(&str, Callback); 5] = [
     }),
     ("Comparing::repair", |graph, dir, call| {
         small(graph);
-        let comparing = graph.compare(1 << 20, dir).unwrap();
+        let mut comparing = graph.compare(1 << 20, dir).unwrap();
+        comparing.add("alice", "bob", None).unwrap();
         let repaired = comparing.repair(RepairOptions::new(), &mut |_| {
             call();
             ControlFlow::Continue(())

@@ -49,6 +49,7 @@ impl Crowd {
             .segment_bytes(64 << 10)
             .create_missing_accounts(true)
             .clock(clock.clock())
+            .reset_clock(true)
             .open(dir)
             .unwrap()
     }

@@ -402,7 +402,8 @@ fn the_tool_says_that_the_directory_was_moved_while_it_was_open() {
     import.arg("--db").arg(&place).arg("import").arg(&fifo).stderr(std::process::Stdio::piped());
     let child = import.spawn().unwrap();
     let mut edges = File::options().write(true).open(&fifo).unwrap();
-    std::io::Write::write_all(&mut edges, b"alice bob\n").unwrap();
+    // So many lines that they show the format of the list.
+    std::io::Write::write_all(&mut edges, "alice bob\n".repeat(2000).as_bytes()).unwrap();
     let started = Instant::now();
     while !place.join("lock").exists() {
         assert!(started.elapsed() < Duration::from_secs(10), "it never opens the graph");

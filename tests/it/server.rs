@@ -326,7 +326,7 @@ fn place_of_time(seconds: u32) -> Place {
     let place = Place::new();
     let options = Options::new().create_missing_accounts(true);
     let clock = HandClock::at(seconds).clock();
-    let graph = options.clock(clock).open(place.path().join("graph")).unwrap();
+    let graph = options.clock(clock).reset_clock(true).open(place.path().join("graph")).unwrap();
     graph.follow("alice", "bob").unwrap();
     graph.close().unwrap();
     place
