@@ -156,8 +156,9 @@ impl FollowGraph {
     /// A reading of the clock is not used where it is more than an hour ahead of the latest
     /// accepted reading plus the time since then, or, after opening, more than five years ahead of
     /// the newest follow (sixty years ahead of 2026 where no follow has a time from the clock).
-    /// Follows then get the time that the accepted readings lead to, and the true time again as soon as the
-    /// clock has it. A clock that is behind is not used either: the latest time is used again.
+    /// Follows then get the time that the accepted readings lead to, and the true time again as
+    /// soon as the clock has it. A clock that is behind is not used either: the latest time is used
+    /// again.
     ///
     /// ```
     /// use followgraph::{ClockFault, FollowGraph, Options};

@@ -475,8 +475,8 @@ fn an_interrupted_first_import_leaves_nothing() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // Enough lines to show the format of the list.
-        stdin.write_all(small_edges().as_bytes()).unwrap();
+        // More than is read before the graph is made.
+        stdin.write_all(small_edges().repeat(40).as_bytes()).unwrap();
         wait_until_it_listens(&child);
         assert!(place.db().exists(), "it has begun");
         let id = child.id().to_string();

@@ -403,7 +403,7 @@ fn the_tool_says_that_the_directory_was_moved_while_it_was_open() {
     let child = import.spawn().unwrap();
     let mut edges = File::options().write(true).open(&fifo).unwrap();
     // So many lines that they show the format of the list.
-    std::io::Write::write_all(&mut edges, "alice bob\n".repeat(2000).as_bytes()).unwrap();
+    std::io::Write::write_all(&mut edges, "alice bob\n".repeat(40_000).as_bytes()).unwrap();
     let started = Instant::now();
     while !place.join("lock").exists() {
         assert!(started.elapsed() < Duration::from_secs(10), "it never opens the graph");
