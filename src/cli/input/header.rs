@@ -39,7 +39,7 @@ enum Role {
     Ignored,
 }
 
-/// What columns are called, in lower case and without anything but letters and digits.
+/// What columns are called, in lower case and without spaces and punctuation.
 const ROLES: &[(Role, &[&str])] = &[
     (
         Role::From,
@@ -54,7 +54,9 @@ const ROLES: &[(Role, &[&str])] = &[
             "source",
             "sourceid",
             "sourcenode",
+            "sourceaccount",
             "sourceuser",
+            "sourceuserid",
             "src",
             "follower",
             "followerid",
@@ -75,7 +77,9 @@ const ROLES: &[(Role, &[&str])] = &[
             "target",
             "targetid",
             "targetnode",
+            "targetaccount",
             "targetuser",
+            "targetuserid",
             "dst",
             "dest",
             "destination",
@@ -89,6 +93,10 @@ const ROLES: &[(Role, &[&str])] = &[
             "followingid",
             "followinguserid",
             "follows",
+            "followsid",
+            "followsuserid",
+            "friend",
+            "friendid",
         ],
     ),
     (Role::Account, &["user", "userid", "username", "account", "accountid", "member", "memberid"]),
@@ -114,8 +122,7 @@ const ROLES: &[(Role, &[&str])] = &[
 ];
 
 fn role(name: &str) -> Option<Role> {
-    let letters = name.chars().filter(|next| next.is_alphanumeric());
-    let plain: String = letters.flat_map(char::to_lowercase).collect();
+    let plain = name.to_ascii_lowercase().replace([' ', '_', '-', '.', ':'], "");
     ROLES.iter().find(|(_, names)| names.contains(&plain.as_str())).map(|(role, _)| *role)
 }
 
@@ -135,6 +142,11 @@ pub(super) fn read(fields: &[impl AsRef<str>]) -> FirstLine {
     let Some((from, to)) = ends else {
         return FirstLine::Edge;
     };
+    // A number names no column: that is the time of a follow between accounts with such names.
+    let is_number = |field: &str| field.bytes().all(|byte| byte.is_ascii_digit());
+    if fields.iter().any(|field| !field.as_ref().is_empty() && is_number(field.as_ref())) {
+        return FirstLine::Edge;
+    }
     let (at, second_time) = places(Role::Time);
     if second_time.is_some() || roles.contains(&None) {
         return FirstLine::UnknownColumn;
@@ -153,10 +165,13 @@ mod tests {
             ("source,target", columns(0, 1, None, 2)),
             ("FromNodeId,ToNodeId", columns(0, 1, None, 2)),
             ("user_id,follows", columns(0, 1, None, 2)),
+            ("user_id,follows_id,created_at", columns(0, 1, Some(2), 3)),
             ("user,follower", columns(1, 0, None, 2)),
             ("id,Created At,followed,follower", columns(3, 2, Some(1), 4)),
             ("from,to,bob", FirstLine::UnknownColumn),
             ("from,to,time,date", FirstLine::UnknownColumn),
+            ("from,to,1332779187", FirstLine::Edge),
+            ("to'\u{1f469}\",\u{1f469}source", FirstLine::Edge),
             ("source,bob", FirstLine::Edge),
             ("user,account", FirstLine::Edge),
             ("from,source", FirstLine::Edge),
