@@ -103,7 +103,7 @@ impl Shared {
             image_set_bytes: image.header.sets.len_bytes,
             log_bytes: used_bytes(&store.extents()),
             log_allocated_bytes: store.allocated_bytes(),
-            clock_fault: self.clock_report(&commit.time).fault,
+            clock_fault: self.clock_report(&commit.time, &graph).fault,
             ..Stats::default()
         }
     }

@@ -177,7 +177,8 @@ impl FollowGraph {
     /// ```
     pub fn clock(&self) -> ClockReport {
         self.shared.keep_up();
-        self.shared.clock_report(&self.shared.commit.lock().time)
+        let commit = self.shared.commit.lock();
+        self.shared.clock_report(&commit.time, &self.shared.state.read())
     }
 
     /// Takes the clock of the machine for right, and returns its time. Later follows get the time
@@ -224,12 +225,13 @@ impl FollowGraph {
 }
 
 impl Shared {
-    pub(super) fn clock_report(&self, time: &Timekeeper) -> ClockReport {
-        let graph = self.state.read();
+    /// Compares the clock with the times of a graph that the caller has locked: a thread that locks
+    /// it a second time waits for a writer that waits for the first.
+    pub(super) fn clock_report(&self, time: &Timekeeper, graph: &Graph) -> ClockReport {
         let report = match &self.reader {
             None => time.report(),
             // What another process writes has moved on since this handle was opened.
-            Some(_) => Timekeeper::new(&self.options, &graph).report(),
+            Some(_) => Timekeeper::new(&self.options, graph).report(),
         };
         ClockReport { newest_follow_at: graph.newest_at(), ..report }
     }

@@ -5,6 +5,7 @@ use crate::support::{Random, walk};
 use followgraph::{Durability, FollowGraph, Mutation, Options, Page};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
@@ -239,4 +240,28 @@ fn a_checkpoint_starts_by_itself_when_the_log_is_long() {
     drop(graph);
     let graph = open(dir.path(), Durability::Always);
     assert_eq!(graph.stats().follow_count, number as u64);
+}
+
+#[test]
+fn figures_are_read_beside_writers_without_a_lock_taken_twice() {
+    const CALLS: usize = 50_000;
+    let options = Options::new().create_missing_accounts(true).removal_slice(2);
+    let graph = Arc::new(options.in_memory().unwrap());
+    let (done, is_done) = std::sync::mpsc::channel();
+    let start = |call: fn(&FollowGraph, usize)| {
+        let (graph, done) = (graph.clone(), done.clone());
+        std::thread::spawn(move || {
+            (0..CALLS).for_each(|round| call(&graph, round));
+            done.send(()).unwrap();
+        });
+    };
+    start(|graph, round| drop(graph.follow(&format!("fan-{}", round % 100), "star")));
+    // The end of a removal in slices locks the state apart from a commit.
+    start(|graph, _| drop(graph.remove_account("star")));
+    start(|graph, _| drop(graph.stats()));
+    start(|graph, _| assert_eq!(graph.clock().fault, None));
+    for _ in 0..4 {
+        let waited = is_done.recv_timeout(Duration::from_secs(120));
+        waited.expect("a reader and a writer wait for each other");
+    }
 }
