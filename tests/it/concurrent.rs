@@ -261,7 +261,7 @@ fn figures_are_read_beside_writers_without_a_lock_taken_twice() {
     start(|graph, _| drop(graph.stats()));
     start(|graph, _| assert_eq!(graph.clock().fault, None));
     for _ in 0..4 {
-        let waited = is_done.recv_timeout(Duration::from_secs(120));
+        let waited = is_done.recv_timeout(Duration::from_mins(2));
         waited.expect("a reader and a writer wait for each other");
     }
 }
