@@ -1,6 +1,7 @@
 //! `follow`, `unfollow`, `add-account`, `remove-account`: changes, each command one commit.
 
 use super::failure::{Failure, Verdict};
+use super::interrupt::NewGraph;
 use super::output::{say, shown};
 use clap::Args;
 use followgraph::{FollowGraph, Mutation, Options, Outcome};
@@ -59,13 +60,12 @@ pub(crate) struct RemoveAccount {
 impl Follow {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
         let options = Options::new().create(self.create).create_missing_accounts(self.create);
-        let graph = super::open(options, db)?;
         let from = shown(&self.from);
         let sentence = |to: &str, outcome| match outcome {
             Outcome::Applied => format!("{from} now follows {to}"),
             Outcome::Unchanged => format!("{from} follows {to} already"),
         };
-        super::closing(graph, |graph| apply(graph, &self.to, |to| self.mutation(to), out, sentence))
+        change(options, db, |graph| apply(graph, &self.to, |to| self.mutation(to), out, sentence))
     }
 
     fn mutation<'a>(&'a self, to: &'a str) -> Mutation<'a> {
@@ -87,12 +87,11 @@ impl Unfollow {
 
 impl AddAccount {
     pub(crate) fn run(&self, db: &Path, out: &mut dyn Write) -> Result<Verdict, Failure> {
-        let graph = super::open(Options::new(), db)?;
         let sentence = |user: &str, outcome| match outcome {
             Outcome::Applied => format!("added {user}"),
             Outcome::Unchanged => format!("{user} is there already"),
         };
-        super::closing(graph, |graph| {
+        change(Options::new(), db, |graph| {
             apply(graph, &self.users, Mutation::add_account, out, sentence)
         })
     }
@@ -105,6 +104,22 @@ impl RemoveAccount {
             Outcome::Unchanged => format!("removed {user}, which had been begun before"),
         })
     }
+}
+
+/// Opens a graph, changes it, and removes it again if it is new and still empty.
+fn change(
+    options: Options,
+    db: &Path,
+    run: impl FnOnce(&FollowGraph) -> Result<Verdict, Failure>,
+) -> Result<Verdict, Failure> {
+    let new = NewGraph::before(db);
+    super::closing(super::open(options, db)?, |graph| {
+        let outcome = run(graph);
+        if let Some(new) = new {
+            new.remove(graph);
+        }
+        outcome
+    })
 }
 
 /// Commits one mutation for each name, and says a sentence about each: what was done on standard

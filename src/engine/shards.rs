@@ -5,7 +5,7 @@ use crate::backup::{Destination, write_composed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{Composition, Graph, Part};
 use crate::shards::{ShardDigest, ShardSet, VirtualShard};
-use crate::storage::{DirectoryStorage, Storage, fill, random_bytes};
+use crate::storage::{Storage, fill, random_bytes};
 use std::path::Path;
 
 impl FollowGraph {
@@ -117,7 +117,7 @@ impl FollowGraph {
     #[cfg(feature = "cluster")]
     pub(crate) fn files_of(directory: &Path) -> Result<Vec<String>> {
         use crate::format::{FileKind, file_kind};
-        let listed = DirectoryStorage::open_unlocked(directory)?.list()?;
+        let listed = crate::storage::DirectoryStorage::open_unlocked(directory)?.list()?;
         let is_part =
             |name: &String| matches!(file_kind(name), FileKind::Image(_) | FileKind::Log(_));
         Ok(listed.into_iter().map(|(name, _)| name).filter(is_part).collect())

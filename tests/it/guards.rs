@@ -451,6 +451,22 @@ fn a_failed_first_import_leaves_the_directory_as_it_was() {
     run(&empty, &["verify"]).exits(0).prints("2,580 follows");
 }
 
+#[test]
+fn a_change_that_fails_leaves_no_new_graph() {
+    let place = Place::new();
+    let bad = "a\nb";
+    for arguments in [
+        &["add-account", bad][..],
+        &["follow", bad, "bob", "--create"],
+        &["follow", "bob", bad, "--create"],
+    ] {
+        run(&place.db(), arguments).exits(1);
+        assert!(!place.db().exists(), "{arguments:?} left a graph");
+    }
+    run(&place.db(), &["add-account", "alice", bad]).exits(1);
+    run(&place.db(), &["counts", "alice"]).exits(0);
+}
+
 /// Waits until a process catches SIGINT and SIGTERM.
 fn wait_until_it_listens(child: &Child) {
     let started = Instant::now();

@@ -27,13 +27,15 @@ impl FollowGraph {
         let shared = &self.shared;
         shared.refuse_if_read_only()?;
         let _no_checkpoint = shared.checkpoint.take()?;
-        let _no_commit = shared.commit.lock();
+        let mut commit = shared.commit.lock();
         if shared.state.read().accounts().len() > 0 {
             return Ok(false);
         }
         // Nothing may be acknowledged from here on.
         shared.sync.latch(&Error::new(ErrorKind::Closed, "the graph was discarded"));
         remove_graph(shared.storage.as_ref())?;
+        // There is no log to end.
+        commit.closed = true;
         Ok(true)
     }
 }
