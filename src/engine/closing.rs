@@ -8,9 +8,9 @@ use crate::log::frame_bytes;
 use crate::storage::fork_count;
 
 impl FollowGraph {
-    /// Closes the graph: ends the [`Changes`](crate::Changes) and
-    /// [`Consumer`](crate::Consumer)s that came from it and the threads in the background, and waits until everything committed is on disk. Dropping the handle does
-    /// the same, and tells nobody what failed.
+    /// Closes the graph: ends the [`Changes`](crate::Changes) and [`Consumer`](crate::Consumer)s
+    /// that came from it and the threads in the background, and waits until everything committed is
+    /// on disk. Dropping the handle does the same, but does not report what failed.
     ///
     /// A handle that is shared in an [`Arc`](std::sync::Arc) comes out of it with
     /// [`Arc::into_inner`](std::sync::Arc::into_inner).
