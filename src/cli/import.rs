@@ -22,7 +22,7 @@ const COMMIT_EDGES: usize = 8192;
 const NOTHING: &str = "nothing was imported";
 
 /// What a failed import leaves of any other.
-const WHAT_WAS_BEFORE: &str = "the lines before were imported";
+const WHAT_WAS_BEFORE: &str = "the lines before it, if any, were imported";
 
 /// Import an edge list: lines of `FROM TO [TIME]`, plain, gzip or zstd
 ///
@@ -133,24 +133,22 @@ fn load_new(
     graph: &Arc<FollowGraph>,
 ) -> Result<Tally, Failure> {
     let Some(new) = new else {
-        return load_all(load, lines, input, || {}).map_err(|failure| failure.leaving(NOTHING));
+        return load_all(load, lines, input).map_err(|failure| failure.leaving(NOTHING));
     };
     new.remove_on_signal(graph, NOTHING)?;
-    load_all(load, lines, input, || new.keep_on_signal()).map_err(|failure| {
+    load_all(load, lines, input).map_err(|failure| {
         new.remove(graph);
         failure.leaving(NOTHING)
     })
 }
 
-/// Sorts everything, then writes the image directly. Calls `read` in between.
+/// Sorts everything, then writes the image directly.
 fn load_all(
     mut load: BulkLoad<'_>,
     mut lines: EdgeLines,
     input: &mut Input,
-    read: impl FnOnce(),
 ) -> Result<Tally, Failure> {
     feed(&mut lines, input, &mut |edges, lines| add_to_load(&mut load, edges, lines))?;
-    read();
     let mut progress = Progress::start("building", Some(lines.lines));
     let report = load.finish(&mut |done, total| {
         progress.show(done, Some(total), done, "follows");

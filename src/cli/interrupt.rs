@@ -8,8 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,9 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 pub(crate) struct NewGraph {
     /// The directories that are made for it, the innermost first.
     made: Vec<PathBuf>,
-    /// Whether a signal still removes the graph. The thread that removes it holds the lock until
-    /// the process ends.
-    is_removed: Arc<Mutex<bool>>,
 }
 
 impl NewGraph {
@@ -28,7 +25,7 @@ impl NewGraph {
         let is_empty = fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
         let ancestors = directory.ancestors().filter(|path| !path.as_os_str().is_empty());
         let made = ancestors.take_while(|path| !path.exists()).map(Path::to_owned).collect();
-        is_empty.then(|| NewGraph { made, is_removed: Arc::new(Mutex::new(true)) })
+        is_empty.then_some(NewGraph { made })
     }
 
     /// Removes the graph and the directories that were made for it.
@@ -44,14 +41,12 @@ impl NewGraph {
     ) -> Result<(), Failure> {
         // This thread must not keep the graph from being closed.
         let graph = Arc::downgrade(graph);
-        let (made, is_removed) = (self.made.clone(), self.is_removed.clone());
+        let made = self.made.clone();
         let thread = thread::Builder::new().name("followgraph-signals".to_owned());
         let (ready, is_ready) = channel();
         let started = thread.spawn(move || {
             let Ok(signal_number) = wait_for_signal(&ready) else { return };
-            let is_removed = is_removed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(graph) = graph.upgrade().filter(|_| *is_removed) {
-                remove(&graph, &made);
+            if graph.upgrade().is_some_and(|graph| remove(&graph, &made)) {
                 say(format_args!("followgraph: interrupted; {left}"));
             }
             process::exit(128 + signal_number)
@@ -61,18 +56,16 @@ impl NewGraph {
         let _ = is_ready.recv();
         Ok(())
     }
-
-    /// Lets a signal end the process without removing anything from here on.
-    pub(crate) fn keep_on_signal(&self) {
-        *self.is_removed.lock().unwrap_or_else(PoisonError::into_inner) = false;
-    }
 }
 
-fn remove(graph: &FollowGraph, made: &[PathBuf]) {
+/// Returns whether the graph is gone.
+fn remove(graph: &FollowGraph, made: &[PathBuf]) -> bool {
     // What cannot be removed stays: the failure before is the one to report.
-    if graph.discard_if_empty().unwrap_or(false) {
+    let is_gone = graph.discard_if_empty().unwrap_or(false);
+    if is_gone {
         let _ = made.iter().try_for_each(fs::remove_dir);
     }
+    is_gone
 }
 
 /// Waits for SIGINT or SIGTERM and returns its number. Sends to `ready` once neither can be missed.

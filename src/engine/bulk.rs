@@ -332,6 +332,8 @@ impl Shared {
             .and_then(|image| Graph::open(storage, image))
             .map_err(|error| self.sync.latch(&error))?;
         let mut commit = self.commit.lock();
+        // The graph may have been discarded meanwhile.
+        self.refuse_if_latched(&commit)?;
         *self.state.write() = graph;
         let adopted = self.adopt(&mut commit, sequence, false);
         drop(commit);

@@ -30,6 +30,9 @@ const STEP_MAX: u32 = 60 * 60;
 const PAUSE_MAX: u32 = 5 * 365 * DAY;
 /// The same for a graph that no clock has given a time yet: sixty years.
 const UNUSED_MAX: u32 = 60 * 365 * DAY;
+/// No clock that is right gives less, 2001. One that began to count in 1970 does, and is not the
+/// measure of later readings.
+const CREDIBLE_MIN: u32 = 1_000_000_000;
 /// The beginning of the year in which this was written, 2026.
 const RELEASED: u32 = 1_767_225_600;
 /// How many seconds a time given by a caller may be in the future: a day, so that no time zone and
@@ -79,7 +82,7 @@ impl Timekeeper {
         let floor = graph.position().clock;
         let newest = graph.newest_at();
         let (time, ahead_max) = match floor {
-            0 => (newest.max(RELEASED), UNUSED_MAX),
+            0..CREDIBLE_MIN => (newest.max(RELEASED), UNUSED_MAX),
             _ => (newest.max(floor), PAUSE_MAX),
         };
         let line = Line { time, at: monotonic(), ahead_max, is_from_follows: true };
@@ -100,7 +103,7 @@ impl Timekeeper {
         if self.line.is_from_follows {
             // A clock that is far behind, because nothing keeps it going while the machine is off,
             // says nothing about the time. It may yet be set by years.
-            if reading.saturating_add(DAY) >= self.floor {
+            if reading.saturating_add(DAY) >= self.floor.max(CREDIBLE_MIN) {
                 self.line = Line::of_reading(reading.max(self.floor), at);
             }
         } else if reading > self.line.time(at) {

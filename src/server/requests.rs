@@ -146,6 +146,8 @@ impl Site {
         from: &From<'_>,
     ) -> (Reply, bool) {
         let path = request.uri().path().to_owned();
+        // A body that is not read would stand before the next request.
+        let has_no_body = request.body().is_end_stream();
         let reply = match path.as_str() {
             "/healthz" | "/readyz" | "/metrics" if self.observes(from.port) => {
                 self.observe(path).await
@@ -161,7 +163,7 @@ impl Site {
             }
             _ => return self.answer_command(request, &path, from).await,
         };
-        (reply, true)
+        (reply, has_no_body)
     }
 
     async fn answer_command(

@@ -13,7 +13,8 @@ use super::config::{ConfigError, Webhooks};
 use crate::{AccountId, Change, Commit, Consumer, ErrorKind, FollowGraph};
 use backon::{BlockingRetryable, ExponentialBuilder};
 use hyper::Uri;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -99,13 +100,13 @@ struct Group {
 /// Events with their sequence numbers, in order. What is in one lane is told one by one.
 type Lanes = BTreeMap<u32, Vec<(u64, Event)>>;
 
-/// What is answered, as far as it is looked at.
-#[derive(Deserialize)]
-struct Verdict {
-    #[serde(rename = "ErrorCode", default)]
-    code: i64,
-    #[serde(rename = "ErrorInfo", default)]
-    info: String,
+/// Returns what a receiver found wrong. One that says nothing of it has taken the event.
+fn refusal(answer: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    let code = answer.get("ErrorCode").filter(|code| !code.is_null())?;
+    let is_zero = code.as_f64().or_else(|| code.as_str()?.trim().parse().ok()) == Some(0.0);
+    let info = answer.get("ErrorInfo").and_then(Value::as_str).unwrap_or("");
+    (!is_zero).then(|| format!("it answered with ErrorCode {code}: {info}"))
 }
 
 /// A line of the file of what could not be told.
@@ -291,13 +292,7 @@ impl Sender {
             return Err(format!("it answered with status {status}"));
         }
         let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        // A receiver that says nothing of it has taken it.
-        match serde_json::from_str::<Verdict>(&text) {
-            Ok(verdict) if verdict.code != 0 => {
-                Err(format!("it answered with ErrorCode {}: {}", verdict.code, verdict.info))
-            }
-            _ => Ok(()),
-        }
+        refusal(&text).map_or(Ok(()), Err)
     }
 
     /// Writes down an event that was given up.
@@ -412,6 +407,19 @@ fn event_of(graph: &FollowGraph, group: &Group) -> Option<(Event, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_error_code_but_zero_is_a_refusal_whatever_stands_beside_it() {
+        let zeros = [r#"{"ErrorCode":0.0,"ErrorInfo":null}"#, r#"{"ErrorCode":"0"}"#];
+        let silent = ["", "taken", "{}", "[1]", r#"{"ErrorCode":0}"#, r#"{"ErrorCode":null}"#];
+        for taken in silent.iter().chain(&zeros) {
+            assert_eq!(refusal(taken), None, "{taken}");
+        }
+        for code in ["1", "1.0", "-1", "\"7\"", "\"x\"", "true", "{}"] {
+            let answer = format!(r#"{{"ErrorCode":{code},"ErrorInfo":null}}"#);
+            assert!(refusal(&answer).is_some(), "{answer}");
+        }
+    }
 
     #[test]
     fn a_signature_is_the_digest_of_token_and_time() {

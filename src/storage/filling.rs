@@ -17,8 +17,11 @@ pub(crate) fn fill<T>(
     let before = Before::of(directory);
     let opened = DirectoryStorage::open(directory, true).map(Arc::new);
     let storage = opened.inspect_err(|_| before.remove_directories())?;
+    // Looked at again under the lock: another process may have filled it since.
+    let names = storage.list()?;
+    let is_empty = names.iter().all(|(name, _)| matches!(file_kind(name), FileKind::Lock));
     work(&storage).inspect_err(|_| {
-        if before.was_empty && remove_graph(storage.as_ref()).is_ok() {
+        if before.was_empty && is_empty && remove_graph(storage.as_ref()).is_ok() {
             before.remove_directories();
         }
     })

@@ -241,7 +241,7 @@ function suite(name, client) {
   }
 
   it("asks with GET for anything else", async () => {
-    for (const path of ["/", "/v4/follow/follow_get_info"]) {
+    for (const path of ["/elsewhere", "/v4/follow/follow_get_info"]) {
       const actual = JSON.parse(await send(path, null, { method: "GET" }));
       assert.deepStrictEqual([actual.ActionStatus, actual.ErrorCode], ["FAIL", 60002]);
     }

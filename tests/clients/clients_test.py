@@ -267,7 +267,7 @@ class Round:
         self.ask(method="GET")
 
     def test_get_of_anything_else(self):
-        for path in ["/", exchanges.path_of("follow_get_info")]:
+        for path in ["/elsewhere", exchanges.path_of("follow_get_info")]:
             reply = self.send(path, None, method="GET")
             actual = json.loads(reply.body)
             self.assertEqual((actual["ActionStatus"], actual["ErrorCode"]), ("FAIL", 60002))

@@ -304,6 +304,21 @@ fn a_graph_without_follows_takes_no_time_from_a_clock_of_2106() {
 }
 
 #[test]
+fn a_clock_that_began_to_count_in_1970_is_no_measure_of_the_true_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::at(120);
+    let graph = machine.options().open(dir.path()).unwrap();
+    graph.follow("a", "b").unwrap();
+    drop(graph);
+    let graph = machine.options().open(dir.path()).unwrap();
+    graph.follow("b", "c").unwrap();
+    machine.clock.set(NOW);
+    graph.follow("c", "a").unwrap();
+    assert_eq!(graph.stats().clock_fault, None);
+    assert_eq!(graph.following("c", Page::first(1)).unwrap().entries[0].followed_at, NOW);
+}
+
+#[test]
 fn old_follows_of_an_import_say_nothing_about_the_clock() {
     let clock = HandClock::at(NOW);
     let graph = options(&clock).in_memory().unwrap();

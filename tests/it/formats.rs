@@ -112,6 +112,39 @@ fn utf_16_is_refused_with_the_command_that_converts_it() {
 }
 
 #[test]
+fn a_matrix_market_file_has_the_entries_that_its_size_names() {
+    let banner = "%%MatrixMarket matrix coordinate pattern general\n";
+    let list = |size: &str| format!("{banner}{size}\n1 2\n2 3\n");
+    assert_imports(list("3 3 2").as_bytes(), &[], &[("1", "2", 0), ("2", "3", 0)]);
+    assert_refused(list("3 3 4").as_bytes(), &[], &["ends before the last 2 of the entries"]);
+    assert_refused(list("3 3 1").as_bytes(), &[], &["line 4", "more entries"]);
+    let place = Place::new();
+    run_with_input(&place.db(), &["import", "-"], b"1 2\n2 3\n1 3\n3 1\n").exits(0);
+    let file = place.file("list", list("3 3 4").as_bytes());
+    let options = ["verify", "--against", &file, "--repair", "--yes", "--max-removals", "100%"];
+    run(&place.db(), &options).exits(1).says("ends before");
+    run(&place.db(), &["check", "3", "1"]).exits(0);
+}
+
+#[test]
+fn a_header_is_looked_for_once_and_never_where_a_line_has_a_time() {
+    let follows = &[("alice", "bob", 5), ("1", "2", 5), ("3", "4", 5)];
+    assert_imports(b"from,to,time\nalice,bob,5\n1,2,5\n3,4,5\n", &[], follows);
+    assert_imports(b"alice bob 5\n1 2 5\n3 4 5\n", &[], follows);
+    assert_imports(b"from to\na b\n1 2\n3 4\n", &[], &[("1", "2", 0), ("3", "4", 0), AB]);
+    assert_imports(b"user,followers\nbob,alice\n", &[], &[("alice", "bob", 0)]);
+    assert_imports(b"user,followed_by\nbob,alice\n", &[], &[("alice", "bob", 0)]);
+}
+
+#[test]
+fn spaces_in_comments_say_nothing_about_tabs() {
+    let list = format!("# hello world\n{}Jane Doe\t5\n", "a\tb\n".repeat(2000));
+    assert_imports(list.as_bytes(), &[], &[AB, ("Jane Doe", "5", 0)]);
+    let joined = "% asym positive\n1 2 1\n\u{feff}1 3 1\n";
+    assert_imports(joined.as_bytes(), &[], &[("1", "2", 0), ("1", "3", 0)]);
+}
+
+#[test]
 fn comma_semicolon_and_tab_separated_lists_are_recognized() {
     assert_imports(b"a,b\nb,c\n", &[], &[AB, BC]);
     assert_imports(b"a, b\nb, c, 5\n", &["--format", "csv", "--skip-bad"], &[AB]);

@@ -452,6 +452,32 @@ fn a_failed_first_import_leaves_the_directory_as_it_was() {
 }
 
 #[test]
+fn an_import_that_is_interrupted_while_it_builds_leaves_nothing_or_the_whole_graph() {
+    let lines: Vec<_> = (0..300_000).map(|fan| format!("fan-{fan} star-{}", fan % 7)).collect();
+    let list = lines.join("\n");
+    let (mut removed_count, mut started) = (0, Duration::from_millis(40));
+    for _ in 0..12 {
+        let place = Place::new();
+        let file = place.file("list", list.as_bytes());
+        let mut command = program();
+        command.arg("--db").arg(place.db()).args(["import", &file]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(started);
+        started += Duration::from_millis(60);
+        let id = child.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &id]).status().unwrap();
+        child.wait().unwrap();
+        if place.db().exists() {
+            run(&place.db(), &["verify"]).exits(0).prints("300,000 follows");
+        } else {
+            removed_count += 1;
+        }
+    }
+    assert!(removed_count > 0, "no signal came before the end");
+}
+
+#[test]
 fn a_change_that_fails_leaves_no_new_graph() {
     let place = Place::new();
     let bad = "a\nb";

@@ -86,6 +86,17 @@ impl Parser {
         }
     }
 
+    /// Says what is missing at the end of the list, where its format tells.
+    pub(super) fn end(&self) -> Result<(), String> {
+        match self {
+            Parser::Matrix(matrix) if matrix.missing_count() > 0 => Err(format!(
+                " ends before the last {} of the entries that its size names; fetch the whole file",
+                matrix.missing_count()
+            )),
+            Parser::Matrix(_) | Parser::Space(_) | Parser::Csv(_) | Parser::Konect(_) => Ok(()),
+        }
+    }
+
     /// Passes over a piece of a line that is too long to be read.
     pub(super) fn skip(&mut self, piece: &[u8], is_line_end: bool) {
         if let Parser::Csv(csv) = self {
@@ -260,7 +271,8 @@ fn choose<'a>(trials: &'a [Trial], sample: Sample<'_>) -> Result<Option<&'a Tria
         }
     }
     // Where both agree so far, tabs alone are the stricter reading.
-    let is_tabs_alone = !sample.text.contains(&b' ');
+    let is_comment = |line: &[u8]| line.trim_ascii_start().starts_with(b"#");
+    let is_tabs_alone = !sample.lines().any(|line| !is_comment(line) && line.contains(&b' '));
     let tab = others.iter().find(|trial| is_tabs_alone && trial.candidate == Candidate::Tab);
     Ok(Some(tab.unwrap_or(first)))
 }
@@ -296,6 +308,10 @@ fn unclear(trials: &[Trial], sample: Sample<'_>) -> String {
 
 /// Refuses names of columns that are not known, in front of a list of numbers.
 fn check_for_header(chosen: &Trial, sample: Sample<'_>) -> Result<(), String> {
+    if !chosen.lines.notes.is_empty() {
+        // It has a header already.
+        return Ok(());
+    }
     let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
     let mut edges = chosen.lines.edges();
     let Some(first) = edges.next().filter(|first| !is_number(first.from) && !is_number(first.to))
@@ -309,7 +325,8 @@ fn check_for_header(chosen: &Trial, sample: Sample<'_>) -> Result<(), String> {
         }
         number_count += 1;
     }
-    if number_count < 2 && first.at.is_some() || number_count == 0 {
+    // A number in the place of a time is no name of a column.
+    if first.at.is_some() || number_count == 0 {
         return Ok(());
     }
     let line = first.line;

@@ -2,7 +2,7 @@
 //! Matrix Market.
 
 use super::lines::{Line, NOT_UTF_8, ReadLine, Reason, check_name};
-use super::space::split_word;
+use super::space::{split_word, without_mark};
 use super::time;
 use std::borrow::Cow;
 
@@ -27,6 +27,7 @@ const SIZE: Reason =
     Reason::new("the size of the matrix is missing: rows, columns and entries, as in `3 3 2`");
 const SQUARE: Reason = Reason::new("the matrix is not square")
     .hint("its rows and columns are different things: put a letter in front of their numbers");
+const SURPLUS: Reason = Reason::new("there are more entries than the size of the matrix says");
 const ENTRY: Reason = Reason::new("it is not an entry of the matrix, as its banner and size say");
 
 /// Reads lines of `FROM TO [WEIGHT [UNIX_TIME]]`.
@@ -103,7 +104,7 @@ impl Konect {
 
 impl ReadLine for Konect {
     fn line<'a>(&mut self, line: &'a str) -> Line<'a> {
-        let (from, rest) = split_word(line);
+        let (from, rest) = split_word(without_mark(line));
         if let Some(text) = from.strip_prefix('%') {
             // The first word may touch the sign.
             return self.comment(&format!("{text} {rest}"));
@@ -138,6 +139,8 @@ enum Part {
     Entries {
         has_values: bool,
         order: u64,
+        /// How many entries are still to come, by the size.
+        left: u64,
     },
     /// Nothing: no line can be taken, for this reason.
     Refused(Reason),
@@ -146,6 +149,14 @@ enum Part {
 impl Matrix {
     pub(super) fn new() -> Matrix {
         Matrix { part: Part::Banner }
+    }
+
+    /// Returns how many entries are missing at the end of the list.
+    pub(super) fn missing_count(&self) -> u64 {
+        match self.part {
+            Part::Entries { left, .. } => left,
+            Part::Banner | Part::Size { .. } | Part::Refused(_) => 0,
+        }
     }
 
     fn refuse(&mut self, reason: Reason) -> Line<'static> {
@@ -170,8 +181,8 @@ impl Matrix {
     fn size(&mut self, line: &str, has_values: bool) -> Line<'static> {
         let numbers: Result<Vec<u64>, _> = line.split_ascii_whitespace().map(str::parse).collect();
         match numbers.as_deref() {
-            Ok(&[rows, columns, _]) if rows == columns => {
-                self.part = Part::Entries { has_values, order: rows };
+            Ok(&[rows, columns, left]) if rows == columns => {
+                self.part = Part::Entries { has_values, order: rows, left };
                 Line::Blank
             }
             Ok([_, _, _]) => self.refuse(SQUARE),
@@ -193,7 +204,9 @@ impl ReadLine for Matrix {
             Part::Banner => Line::Bad(BANNER),
             Part::Refused(reason) => Line::Bad(reason),
             Part::Size { has_values } => self.size(line, has_values),
-            Part::Entries { has_values, order } => {
+            Part::Entries { left: 0, .. } => Line::Bad(SURPLUS),
+            Part::Entries { has_values, order, left } => {
+                self.part = Part::Entries { has_values, order, left: left - 1 };
                 entry(from, rest, has_values, order).unwrap_or_else(Line::Bad)
             }
         }
@@ -266,12 +279,14 @@ mod tests {
         let mut matrix = Matrix::new();
         assert_eq!(matrix.line("%%MatrixMarket Matrix Coordinate REAL general\r"), Line::Blank);
         assert_eq!(matrix.line("% remark"), Line::Blank);
-        assert_eq!(matrix.line("3 3 2"), Line::Blank);
+        assert_eq!(matrix.line("3 3 8"), Line::Blank);
         assert_eq!(matrix.line("1 3 0.5"), edge("1", "3", None));
         for line in ["1 3", "0 1 1", "4 1 1", "a 1 1", "1 2 1 1"] {
             assert_eq!(matrix.line(line), Line::Bad(ENTRY), "{line}");
         }
         assert_eq!(matrix.line("1 2 -1"), Line::Bad(WEIGHT));
+        assert_eq!((matrix.missing_count(), matrix.line("2 1 1")), (1, edge("2", "1", None)));
+        assert_eq!((matrix.missing_count(), matrix.line("2 3 1")), (0, Line::Bad(SURPLUS)));
         let mut matrix = Matrix::new();
         assert_eq!(matrix.line("1 2"), Line::Bad(BANNER));
         assert_eq!(matrix.line("%%MatrixMarket matrix coordinate pattern general"), Line::Blank);

@@ -123,6 +123,10 @@ fn send_lines(
             return;
         }
     }
+    if let Err(problem) = reader.end() {
+        // Nobody may be waiting any more.
+        let _ = sender.send(Err(InputError::Refused(problem)));
+    }
 }
 
 /// Takes the chunks of one list apart.
@@ -139,6 +143,10 @@ struct Reader {
 impl Reader {
     fn new(format: Format) -> Reader {
         Reader { format, chosen: None, line_count: 0, is_at_start: true, long_line: None }
+    }
+
+    fn end(&self) -> Result<(), String> {
+        self.chosen.as_ref().map_or(Ok(()), |chosen| chosen.parser.end())
     }
 
     fn read(&mut self, chunk: Chunk) -> Result<Option<Lines>, InputError> {

@@ -117,7 +117,7 @@ fn parse(line: &str, is_strict: bool) -> Line<'_> {
 
 /// Returns a line without the byte order mark in front of it. There is one within a list where
 /// files were put together.
-fn without_mark(line: &str) -> &str {
+pub(super) fn without_mark(line: &str) -> &str {
     let text = line.trim_start_matches(is_space);
     text.strip_prefix('\u{feff}').unwrap_or(line)
 }

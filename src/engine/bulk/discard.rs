@@ -8,7 +8,8 @@ impl FollowGraph {
     /// Removes the files of this graph, if it has no account and never had one. Returns whether it
     /// did. The directory stays. Afterwards this handle refuses to write; drop it.
     ///
-    /// This is for a graph that was made to be loaded, where the load failed.
+    /// This is for a graph that was made to be loaded, where the load failed or is to be given up:
+    /// one that is being finished on another thread fails then.
     ///
     /// # Errors
     ///
@@ -25,9 +26,17 @@ impl FollowGraph {
     /// ```
     pub fn discard_if_empty(&self) -> Result<bool> {
         let shared = &self.shared;
-        shared.refuse_if_read_only()?;
-        let _no_checkpoint = shared.checkpoint.take()?;
+        shared.refuse_if_not_writer()?;
+        // A bulk load holds the first lock until its image is there: it meets the second one then.
+        let mut turn = shared.checkpoint.try_take();
+        if turn.is_none() && !shared.commit.lock().bulk_loading {
+            turn = Some(shared.checkpoint.take()?);
+        }
         let mut commit = shared.commit.lock();
+        if turn.is_none() && !commit.bulk_loading {
+            let message = "a bulk load ended at this moment";
+            return Err(Error::new(ErrorKind::Reentrant, message));
+        }
         if shared.state.read().accounts().len() > 0 {
             return Ok(false);
         }
